@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Artificial labelled images from private ones.
+
+A GAN whose critic alone sees the private images, through a differentially private optimizer.
+
+    data            private data sets: embedded, TFDS by name, class folders, npz; splits
+    accounting      what ran -> epsilon; calibrates the noise. No TensorFlow
+    sampling        the Poisson sampler that the accountant prices
+    networks        generator, critic and student: Keras models
+    losses          per-example GAN losses and the gradient penalty
+    dp_optimizer    per-example clip, noise, apply: the critic's optimizer
+    gan             ArtGAN: compile, train_step, metrics
+    training        a run: checkpoints, ledger, resume, budget stop, TensorBoard
+    release         the generator's SavedModel and its privacy statement
+    students        classifiers trained on artificial images, tested on real ones
+
+Importing this package imports no TensorFlow; import the modules that you need.
+"""
+
+__version__ = "0.1.0.dev0"
