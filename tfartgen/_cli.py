@@ -15,7 +15,8 @@ import sys
 import textwrap
 import traceback
 import warnings
-from typing import Callable, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import Callable, NoReturn, Optional
 
 import absl.logging
 from absl import flags
@@ -115,11 +116,9 @@ def _flag_message(error: Exception) -> str:
     missing = "Missing value for flag "
     if message.startswith(missing):
         return f"flag --{message[len(missing):].lstrip('-')}: needs a value"
-    message = (
-        message.partition(": ('Non-boolean")[0] + ": needs true or false"
-        if "Non-boolean" in message
-        else message
-    )
+    start, not_boolean, _ = message.partition("('Non-boolean")
+    if not_boolean:
+        return f"{start}needs true or false"
     return message if message.startswith("flag ") else f"flag {message}"
 
 
@@ -133,10 +132,14 @@ def _describe(flag: flags.Flag) -> str:
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     values = getattr(flag.parser, "enum_values", None)
     choices = f" <{'|'.join(values)}>" if values else ""
-    default = "" if flag.default is None else f" (default: {flag.default_as_str})"
+    default = "" if flag.default is None else f" (default: {_shown(flag.default)})"
     help_text = flag.help.partition(">: ")[2] if values else flag.help  # absl repeats the choices
     text = textwrap.fill(help_text, 94, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return f"  {name}{choices}{default}\n{text}"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _hush() -> None:
