@@ -9,7 +9,6 @@ import pytest
 
 # TensorFlow reads these when it is imported, so they are set before any test module is collected.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,3 +23,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if "slow" not in item.keywords]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_logical_cpus() -> None:
+    """Makes two logical CPU devices before TensorFlow starts, for the tests of several replicas."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.get_logger().setLevel("ERROR")
+
+
+@pytest.fixture(name="two_devices")
+def _two_devices() -> list[str]:
+    """Names of two devices for a strategy with two replicas."""
+    return ["CPU:0", "CPU:1"]

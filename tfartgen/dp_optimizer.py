@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The differentially private optimizer of the critic: clip per example, add noise once, apply.
+
+TensorFlow Privacy's `VectorizedDPKerasAdamOptimizer` differentiates a whole loss vector with
+`tape.jacobian`, so that its cost grows with the square of the batch. `DPAdam` keeps its query, its clip and
+its guard, and maps a one-example gradient over the batch instead: the same sum, linear in the batch, in
+sub-batches of bounded memory. The only module that imports `tensorflow_privacy`.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, NamedTuple, Sequence
+
+import tensorflow as tf
+from tensorflow_privacy.privacy.dp_query import gaussian_query
+from tensorflow_privacy.privacy.optimizers import dp_optimizer_keras_vectorized as tfp_optimizer
+
+from tfartgen import _validate
+
+#: Returns a fresh two-word key for `tf.random.stateless_*`, once for every noise vector.
+KeySource = Callable[[], tf.Tensor]
+
+
+def operating_system_keys() -> tf.Tensor:
+    """Draws a key from the operating system's entropy, untouched by any seed, at every execution.
+
+    Returns:
+      int64 `[2]`.
+    """
+    return tf.raw_ops.NonDeterministicInts(shape=tf.constant([2], tf.int64), dtype=tf.int64)
+
+
+class ClippedSum(NamedTuple):
+    """Sum of clipped per-example gradients, and what clipping did.
+
+    Attributes:
+      gradients: one tensor per variable, the clipped sum without noise.
+      count: number of examples, int32 scalar.
+      norm_sum: sum of the norms before clipping, float32 scalar (private: never priced, never released).
+      clipped: how many norms exceeded the clip norm, float32 scalar (private likewise).
+      loss_sum: sum of the per-example losses, float32 scalar (private likewise).
+    """
+
+    gradients: list[tf.Tensor]
+    count: tf.Tensor
+    norm_sum: tf.Tensor
+    clipped: tf.Tensor
+    loss_sum: tf.Tensor
+
+
+class FreshGaussianSumQuery(gaussian_query.GaussianSumQuery):
+    """TensorFlow Privacy's Gaussian sum query, with noise that no global seed can reach.
+
+    Formal guarantee: `get_noised_result` adds one draw of `N(0, stddev^2)` to every coordinate, keyed
+    afresh from `keys` at each execution. (The parent draws from TensorFlow's global generator, which
+    `tf.random.set_seed` or `keras.utils.set_random_seed` anywhere in the process makes predictable.)
+    """
+
+    def __init__(self, l2_norm_clip: float, stddev: float, keys: KeySource):
+        super().__init__(l2_norm_clip, stddev)
+        self._keys = keys
+
+    def get_noised_result(self, sample_state: Any, global_state: Any) -> tuple[Any, Any, Any]:
+        """Adds noise to a sum; arguments and results as in the parent class."""
+        flat = tf.nest.flatten(sample_state)
+        keys = tf.unstack(tf.random.experimental.stateless_split(self._keys(), len(flat)))
+        noised = [
+            value + global_state.stddev * tf.random.stateless_normal(tf.shape(value), key)
+            for value, key in zip(flat, keys)
+        ]
+        _, _, event = super().get_noised_result([], global_state)
+        return tf.nest.pack_sequence_as(sample_state, noised), global_state, event
+
+
+class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
+    """Adam on the noised mean of clipped per-example gradients (Abadi et al. 2016, algorithm 1).
+
+    `g = (1 / b) * (sum_i g_i min(1, S / ||g_i||) + N(0, sigma^2 S^2 I))` with `b` the expected batch size.
+
+    Formal guarantee: adding or removing one example changes what `dp_gradients` noises by at most
+    `l2_norm_clip` in L2 norm, whatever the example (a gradient that is not finite counts as zero); the noise
+    on that sum has standard deviation `noise_multiplier * l2_norm_clip`, once, however many sub-batches or
+    replicas it was summed over; the divisor is a constant. With Poisson sampling at rate q, one step is
+    `PoissonSampled(q, Gaussian(noise_multiplier))`, provided that the loss of one example depends on no other.
+
+    Under a `tf.distribute` strategy each of R replicas adds variance `sigma^2 S^2 / R` to its part of the sum,
+    and `apply_gradients` adds the parts up.
+    """
+
+    #: Most per-example gradient values held at once when no sub-batch size is given (256 MiB of float32).
+    _MAX_VALUES = 2**26
+    _MAX_SUB_BATCH = 256
+
+    def __init__(
+        self,
+        l2_norm_clip: float,
+        noise_multiplier: float,
+        expected_batch_size: int,
+        sub_batch_size: int | None = None,
+        keys: KeySource = operating_system_keys,
+        **kwargs: Any,
+    ):
+        """Creates the optimizer.
+
+        Args:
+          l2_norm_clip: `S`, the most one example can add to the sum, in L2 norm.
+          noise_multiplier: `sigma`, standard deviation of the noise in units of `S`; 0 for none.
+          expected_batch_size: `b`; for Poisson sampling `q * n`, not the size of any one batch.
+          sub_batch_size: examples whose gradients are held at once; chosen from the number of weights if None.
+          keys: where noise gets its keys. Anything but the default voids the guarantee: for tests only.
+          **kwargs: for Adam: `learning_rate`, `beta_1`, `beta_2`, `epsilon`, `name`.
+
+        Raises:
+          ValueError: an argument is out of range or not a number.
+        """
+        _validate.positive("l2_norm_clip", l2_norm_clip)
+        _validate.non_negative("noise_multiplier", noise_multiplier)
+        _validate.positive_int("expected_batch_size", expected_batch_size)
+        if sub_batch_size is not None:
+            _validate.positive_int("sub_batch_size", sub_batch_size)
+        super().__init__(l2_norm_clip, noise_multiplier, **kwargs)
+        self._dp_sum_query = FreshGaussianSumQuery(
+            l2_norm_clip, l2_norm_clip * noise_multiplier, keys
+        )
+        self._expected_batch_size = expected_batch_size
+        self._sub_batch_size = sub_batch_size
+
+    @property
+    def l2_norm_clip(self) -> float:
+        """The clip norm `S`."""
+        return self._l2_norm_clip
+
+    @property
+    def noise_multiplier(self) -> float:
+        """The noise multiplier `sigma`."""
+        return self._noise_multiplier
+
+    @property
+    def expected_batch_size(self) -> int:
+        """The constant divisor `b`."""
+        return self._expected_batch_size
+
+    def dp_gradients(
+        self,
+        loss_fn: Callable[[Any], tf.Tensor],
+        examples: Any,
+        variables: Sequence[tf.Variable],
+        prepare: Callable[[Any], Any] = lambda examples: examples,
+    ) -> tuple[list[tuple[tf.Tensor, tf.Variable]], ClippedSum]:
+        """Differentially private gradients of a sum of per-example losses.
+
+        Args:
+          loss_fn: maps one example (the structure of `examples` without the batch axis) to a scalar loss.
+          examples: a tensor or nested structure of tensors `[count, ...]`; count may be 0.
+          variables: what to differentiate by.
+          prepare: maps a sub-batch of `examples` to what `loss_fn` gets one by one, so that what can be computed
+            for many at once is. Row i of its result must depend on row i of its argument only.
+
+        Returns:
+          Pairs of gradient and variable for `apply_gradients`, and what clipping did.
+
+        Raises:
+          RuntimeError: called outside a replica of a strategy with several replicas, where the noise of the
+            parts would not add up.
+        """
+        clipped = self.clipped_sum(loss_fn, examples, variables, prepare)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1 and tf.distribute.in_cross_replica_context():
+            raise RuntimeError("dp_gradients must be called in a replica, by way of strategy.run")
+        query = self._dp_sum_query
+        state = query.make_global_state(
+            self._l2_norm_clip, self._l2_norm_clip * self._noise_multiplier / math.sqrt(replicas)
+        )
+        noised, _, _ = query.get_noised_result(clipped.gradients, state)
+        self._was_dp_gradients_called = True
+        mean = [gradient / float(self._expected_batch_size) for gradient in noised]
+        return list(zip(mean, variables)), clipped
+
+    def clipped_sum(
+        self,
+        loss_fn: Callable[[Any], tf.Tensor],
+        examples: Any,
+        variables: Sequence[tf.Variable],
+        prepare: Callable[[Any], Any] = lambda examples: examples,
+    ) -> ClippedSum:
+        """Sum of clipped per-example gradients, without noise; arguments as in `dp_gradients`.
+
+        Formal guarantee: one example more or less changes `gradients` by at most `l2_norm_clip`.
+        """
+        variables = list(variables)
+        size = self._sub_batch_size or self._default_sub_batch_size(variables)
+        count = tf.shape(tf.nest.flatten(examples)[0])[0]
+
+        def add_sub_batch(start: tf.Tensor, total: ClippedSum) -> tuple[tf.Tensor, ClippedSum]:
+            part = tf.nest.map_structure(lambda values: values[start : start + size], examples)
+            gradients, norms, losses = self._per_example(loss_fn, prepare(part), variables)
+            return start + size, ClippedSum(
+                [t + tf.reduce_sum(g, 0) for t, g in zip(total.gradients, gradients)],
+                count,
+                total.norm_sum + tf.reduce_sum(norms),
+                total.clipped + tf.reduce_sum(tf.cast(norms > self._l2_norm_clip, tf.float32)),
+                total.loss_sum + tf.reduce_sum(losses),
+            )
+
+        zero = tf.constant(0.0)
+        nothing = ClippedSum([tf.zeros(v.shape, v.dtype) for v in variables], count, zero, zero, zero)
+        _, total = tf.while_loop(
+            lambda start, _: start < count,
+            add_sub_batch,
+            (tf.constant(0), nothing),
+            parallel_iterations=1,
+        )
+        return total
+
+    def _per_example(
+        self, loss_fn: Callable[[Any], tf.Tensor], examples: Any, variables: list[tf.Variable]
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Clipped gradients `[count, ...]`, their norms before clipping and the losses, both `[count]`."""
+
+        def one(example: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                loss = loss_fn(example)
+            gradients = tape.gradient(
+                loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
+            finite = tf.math.is_finite(norm)
+            gradients = [tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
+            return tfp_optimizer.clip_gradients_vmap(gradients, self._l2_norm_clip), norm, loss
+
+        return tf.vectorized_map(one, examples, warn=False)
+
+    def _default_sub_batch_size(self, variables: list[tf.Variable]) -> int:
+        weights = sum(v.shape.num_elements() for v in variables)
+        return max(1, min(self._MAX_SUB_BATCH, self._MAX_VALUES // weights))
+
+    def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras; the replicas' parts must be added up, so that cannot be switched off."""
+        aggregate = kwargs.get("experimental_aggregate_gradients", True)
+        if not aggregate and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError("experimental_aggregate_gradients must stay on: each replica has a part of the noise")
+        return super().apply_gradients(grads_and_vars, *args, **kwargs)
+
+    def _compute_gradients(self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None) -> Any:
+        raise NotImplementedError(
+            "DPAdam has no minimize: the jacobian path divides by the size of the batch; use dp_gradients"
+        )
+
+    def get_gradients(self, loss: Any, params: Any) -> Any:
+        raise NotImplementedError("DPAdam differentiates per example: use dp_gradients")

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The private folder of a run: what was asked for, what was spent, and where training stands.
+
+    config.json      settings and identity of the data, written once
+    ledger.jsonl     stretches of critic steps, for the accountant
+    checkpoints/     networks, both optimizers, counters
+    tensorboard/     logs
+    finished.json    where the release went
+
+The ledger is written before the checkpoint that it belongs to, so that a checkpoint never holds a step which
+the ledger does not. Work after the last checkpoint dies with its process, before anything of it is released;
+doing it again draws fresh batches and fresh noise, and the ledger is cut back to the checkpoint.
+"""
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pathlib
+from typing import Any, Optional
+
+import tensorflow as tf
+
+from tfartgen.accounting import Ledger, Stretch
+
+_MISSING = "<missing>"
+
+
+class RunFolder:
+    """One run's folder, held by one process at a time."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Opens the folder, making it if needed.
+
+        Args:
+          path: the folder.
+
+        Raises:
+          ValueError: another process is training in it.
+          OSError: it cannot be made or written.
+        """
+        self.path = pathlib.Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"run_dir {self.path} is in use by another process; wait for it or give another --run_dir"
+            ) from None
+
+    def close(self) -> None:
+        """Lets other processes have the folder."""
+        self._lock.close()
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """Where the logs go."""
+        return self.path / "tensorboard"
+
+    def settle(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Writes the run's configuration, or checks that it is the one already there.
+
+        Args:
+          config: flat JSON-able settings. A None stands for a value that is derived from the others, and takes
+            the stored one.
+
+        Returns:
+          The configuration of the run, the stored one if there is one.
+
+        Raises:
+          ValueError: the stored one differs; the message names the first field that does.
+        """
+        stored = self.config()
+        if stored is None:
+            return config
+        for field in sorted(set(stored) | set(config)):
+            was, now = stored.get(field, _MISSING), config.get(field, _MISSING)
+            if now is not None and was != now:
+                raise ValueError(
+                    f"run_dir {self.path} holds a run with {field}={was}, not {now}; repeat that setting to resume it, "
+                    "or give another --run_dir (or --name)"
+                )
+        return stored
+
+    def config(self) -> Optional[dict[str, Any]]:
+        """The stored configuration, None before the first start."""
+        return self._read_json("config.json")
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Stores the configuration."""
+        self._write_json("config.json", config)
+
+    def finished(self) -> Optional[dict[str, Any]]:
+        """What `write_finished` stored, None before the end."""
+        return self._read_json("finished.json")
+
+    def write_finished(self, facts: dict[str, Any]) -> None:
+        """Marks the run as done."""
+        self._write_json("finished.json", facts)
+
+    def _read_json(self, name: str) -> Optional[dict[str, Any]]:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); restore it, or give another --run_dir"
+            ) from None
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / name)
+
+
+class Progress:
+    """Checkpoints and ledger of a run, kept in step."""
+
+    def __init__(self, folder: RunFolder, keep: int = 3, **tracked: Any):
+        """Binds objects to the run's checkpoints.
+
+        Args:
+          folder: the run.
+          keep: how many checkpoints stay.
+          **tracked: what a checkpoint holds; `critic_optimizer` among it, whose `iterations` count critic steps.
+        """
+        self._optimizer = tracked["critic_optimizer"]
+        self._ledger_path = folder.path / "ledger.jsonl"
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(**tracked), str(folder.path / "checkpoints"), max_to_keep=keep
+        )
+        self.ledger = Ledger()
+        self.notes: list[str] = []
+
+    @property
+    def steps(self) -> int:
+        """Critic steps taken, by the optimizer's own count."""
+        return int(self._optimizer.iterations)
+
+    def restore(self) -> int:
+        """Goes back to the newest checkpoint that can be read, and cuts the ledger to it.
+
+        Returns:
+          Critic steps taken, 0 when there is no checkpoint yet. `notes` says what could not be read.
+
+        Raises:
+          ValueError: there are checkpoints and none can be read, or the ledger lacks steps that one holds.
+        """
+        checkpoints = list(reversed(self._manager.checkpoints))
+        for checkpoint in checkpoints:
+            if self._try_restore(checkpoint):
+                self._restore_ledger()
+                return self.steps
+        if checkpoints:
+            raise ValueError(
+                f"no checkpoint in {self._manager.directory} can be read; restore the folder from a copy, or start a new "
+                "run with another --run_dir"
+            )
+        return 0
+
+    def _try_restore(self, checkpoint: str) -> bool:
+        try:
+            status = self._manager.checkpoint.restore(checkpoint)
+            status.assert_existing_objects_matched()
+        except (tf.errors.OpError, AssertionError, ValueError, OSError):
+            self.notes.append(
+                f"checkpoint {os.path.basename(checkpoint)} is damaged: going back to the one before"
+            )
+            return False
+        return True
+
+    def _restore_ledger(self) -> None:
+        if not self._ledger_path.exists():
+            raise ValueError(
+                f"{self._ledger_path} is missing, so what the checkpoints spent is not known; restore it, or start a new "
+                "run with another --run_dir"
+            )
+        self.ledger = Ledger.read(self._ledger_path)
+        if self.ledger.steps < self.steps:
+            raise ValueError(
+                f"{self._ledger_path} accounts for {self.ledger.steps} critic steps, the checkpoint for {self.steps}; "
+                "restore the ledger, or start a new run with another --run_dir"
+            )
+        self.ledger.truncate(self.steps)
+
+    def save(self, template: Stretch) -> None:
+        """Writes ledger, then checkpoint.
+
+        Args:
+          template: the stretch that is running; its steps are what the ledger does not hold yet.
+
+        Raises:
+          OSError: no space, or no permission; what was saved before is still there.
+        """
+        new_steps = self.steps - self.ledger.steps
+        if new_steps:
+            self.ledger.record(template.with_steps(new_steps))
+        self.ledger.write(self._ledger_path)
+        try:
+            self._manager.save(checkpoint_number=self.steps)
+        except tf.errors.OpError as error:
+            raise OSError(
+                f"cannot write a checkpoint in {self._manager.directory}: {error.message.splitlines()[0]}; make room or "
+                "give another --run_dir, then start again to resume"
+            ) from None

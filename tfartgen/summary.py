@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person reads at the end of a command, at most 80 columns wide."""
+from __future__ import annotations
+
+import sys
+import textwrap
+from typing import Iterable
+
+from tfartgen.data import PrivateData
+from tfartgen.training import RunResult
+
+_WIDTH = 79
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Prints lines about the data or the run on standard error."""
+    for note in notes:
+        print(_wrapped(f"note: {note}"), file=sys.stderr)
+
+
+def of_training(result: RunResult, data: PrivateData, run_dir: str, command: str) -> str:
+    """The last lines of `bin/train`.
+
+    Args:
+      result: how training ended.
+      data: what it trained on.
+      run_dir: the run's folder, as the person gave it.
+      command: what was typed, to be repeated.
+
+    Returns:
+      Several lines: critic steps, epsilon with its relation and whether it means anything, where the model is,
+      and what to run next.
+    """
+    lines = [_steps_line(result, data), *_privacy_lines(result)]
+    if result.model_path is None:
+        signal_name = result.stopped_by.name if result.stopped_by else "a callback"
+        lines += [f"Stopped:   by {signal_name}; saved in {run_dir}", f"Next:      {command}", "           goes on where it stopped"]
+    else:
+        done = "finished before; nothing to do" if result.already_finished else "a SavedModel without the critic"
+        lines += [
+            f"Generator: {result.model_path} ({done})",
+            f"Next:      tensorboard --logdir={run_dir}",
+        ]
+    return "\n".join(lines)
+
+
+def _steps_line(result: RunResult, data: PrivateData) -> str:
+    return (
+        f"Trained:   {result.steps:,} of {result.total_steps:,} critic steps on "
+        f"{data.train.num_examples:,} records of {data.name}"
+    )
+
+
+def _privacy_lines(result: RunResult) -> list[str]:
+    spent = result.spent
+    text = f"{spent.explanation}"
+    return textwrap.wrap(text, _WIDTH, initial_indent="Privacy:   ", subsequent_indent=" " * 11)
+
+
+def exit_status(result: RunResult) -> int:
+    """0 when the run is done, 128 plus the signal's number when one stopped it."""
+    return 0 if result.stopped_by is None else 128 + int(result.stopped_by)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent="      ", break_long_words=False)

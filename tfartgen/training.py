@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run: from private data and a configuration to a released generator, resumable and priced."""
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import signal
+import zlib
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from tfartgen import _validate, accounting, release
+from tfartgen.callbacks import Checkpointer, ProgressBar, StopOnSignal, TensorBoardLog
+from tfartgen.data import PrivateData
+from tfartgen.dp_optimizer import DPAdam, KeySource, operating_system_keys
+from tfartgen.gan import ArtGAN, CriticSchedule
+from tfartgen.losses import LOSSES
+from tfartgen.networks import Critic, Generator
+from tfartgen.run_folder import Progress, RunFolder
+from tfartgen.sampling import SAMPLERS, Sampler, striped
+
+ADAPTIVE = "adaptive"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a run. None stands for a default that depends on the data or on the regime.
+
+    Attributes:
+      epsilon: budget; None for the small-noise regime.
+      delta: of the privacy statement, and of the budget.
+      noise_multiplier: sigma; derived from the budget when `epsilon` is given.
+      clip_norm: S, most that one record's gradient counts, in L2 norm.
+      batch_size: b, expected records of a critic step.
+      steps: critic steps of the run.
+      sampling: 'poisson' or 'shuffle'.
+      loss: 'hinge', 'non_saturating' or 'wasserstein'.
+      penalty_weight: of the gradient penalty.
+      critic_steps: for every generator step, a number or 'adaptive'.
+      critic_learning_rate: of Adam.
+      generator_learning_rate: of Adam.
+      generator_batch_size: fakes of a generator step.
+      ema_decay: of the generator's moving average.
+      latent_dim: length of the latent.
+      generator_width: channels of the generator's last hidden layer.
+      critic_width: channels of the critic's first layer.
+      seed: fixes initial weights and latents; never the noise or the sampling.
+    """
+
+    epsilon: Optional[float] = None
+    delta: float = 1e-5
+    noise_multiplier: Optional[float] = None
+    clip_norm: float = 1.0
+    batch_size: Optional[int] = None
+    steps: Optional[int] = None
+    sampling: str = "poisson"
+    loss: str = "hinge"
+    penalty_weight: Optional[float] = None
+    critic_steps: Optional[str] = None
+    critic_learning_rate: Optional[float] = None
+    generator_learning_rate: Optional[float] = None
+    generator_batch_size: Optional[int] = None
+    ema_decay: Optional[float] = None
+    latent_dim: int = 64
+    generator_width: int = 32
+    critic_width: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epsilon is not None and self.noise_multiplier is not None:
+            raise ValueError(
+                f"--epsilon={self.epsilon} and --noise_multiplier={self.noise_multiplier} exclude each other: epsilon "
+                "determines the noise; give one of them"
+            )
+        _validate.probability("delta", self.delta)
+        _validate.one_of("sampling", self.sampling, SAMPLERS)
+        _validate.one_of("loss", self.loss, LOSSES)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.name in _CHECKS:
+                _CHECKS[field.name](field.name, value)
+        if self.critic_steps not in (None, ADAPTIVE) and not _is_count(self.critic_steps):
+            raise ValueError(
+                f"critic_steps must be a positive whole number or '{ADAPTIVE}', got {self.critic_steps!r}"
+            )
+
+    def resolved(self, data: PrivateData) -> TrainConfig:
+        """The same settings with every default filled in but the noise of a formal run (see `calibrated`)."""
+        small = max(data.image_shape[:2]) <= 16
+        formal = self.epsilon is not None
+        defaults = dict(
+            batch_size=min(data.train.num_examples, 512 if formal else 64),
+            steps=(1000 if small else 3000) if formal else (6000 if small else 16000),
+            critic_steps=ADAPTIVE if formal else "1",
+            critic_learning_rate=4e-4,
+            generator_learning_rate=4e-4,
+            generator_batch_size=64,
+            ema_decay=0.999,
+            penalty_weight=LOSSES[self.loss].penalty_weight,
+        )
+        if not formal:
+            defaults["noise_multiplier"] = 0.02
+        unset = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **unset)
+
+
+_CHECKS = {
+    "epsilon": _validate.positive,
+    "noise_multiplier": _validate.non_negative,
+    "clip_norm": _validate.positive,
+    "batch_size": _validate.positive_int,
+    "steps": _validate.positive_int,
+    "penalty_weight": _validate.non_negative,
+    "critic_learning_rate": _validate.positive,
+    "generator_learning_rate": _validate.positive,
+    "generator_batch_size": _validate.positive_int,
+    "ema_decay": _validate.probability,
+    "latent_dim": _validate.positive_int,
+    "generator_width": _validate.positive_int,
+    "critic_width": _validate.positive_int,
+}
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """How a call of `train` ended.
+
+    Attributes:
+      steps: critic steps taken by the run so far.
+      total_steps: critic steps of the whole run.
+      spent: the accountant's answer for those steps.
+      model_path: folder of the exported version; None when the run was stopped before its end.
+      stopped_by: number of the signal that stopped it, None when it ended by itself.
+      already_finished: whether there was nothing left to do.
+      notes: lines for people.
+    """
+
+    steps: int
+    total_steps: int
+    spent: accounting.Spent
+    model_path: Optional[pathlib.Path]
+    stopped_by: Optional[signal.Signals] = None
+    already_finished: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def train(
+    data: PrivateData,
+    config: TrainConfig,
+    run_dir: pathlib.Path,
+    model_dir: pathlib.Path,
+    *,
+    checkpoint_minutes: float = 5.0,
+    keys: KeySource = operating_system_keys,
+) -> RunResult:
+    """Trains, or goes on training, the run in `run_dir`, and exports its generator when it is done.
+
+    Formal guarantee: with `config.epsilon`, the ledger's critic steps and those still planned stay within
+    (epsilon, delta) by the accountant at the start of every session, and no step beyond the planned ones is taken.
+
+    Args:
+      data: the private data; only its training split is read.
+      config: settings.
+      run_dir: private folder of the run.
+      model_dir: where versions of the generator go.
+      checkpoint_minutes: minutes between checkpoints.
+      keys: source of the noise's and the sampler's keys; anything but the default voids the statement.
+
+    Returns:
+      What was done.
+
+    Raises:
+      ValueError: settings out of range, a run folder of other settings, an unreachable or exceeded budget.
+      OSError: a folder cannot be written.
+    """
+    _validate.positive("checkpoint_minutes", checkpoint_minutes)
+    config = config.resolved(data)
+    folder = RunFolder(run_dir)
+    try:
+        return _Run(data, config, folder, model_dir, keys).go(checkpoint_minutes)
+    finally:
+        folder.close()
+
+
+class _Run:
+    """The stages of `train`, in the order in which they happen."""
+
+    def __init__(
+        self,
+        data: PrivateData,
+        config: TrainConfig,
+        folder: RunFolder,
+        model_dir: pathlib.Path,
+        keys: KeySource,
+    ):
+        self._data, self._config, self._folder = data, config, folder
+        self._model_dir, self._keys = model_dir, keys
+        self._sampler = _make_sampler(config, data, keys)
+        self._noise = self._settle_noise()
+        self._template = self._sampler.stretch(self._noise, config.clip_norm, config.steps)
+
+    def _settle_noise(self) -> float:
+        """Noise multiplier of the run: the stored one, the one asked for, or the calibrated one."""
+        asked = _run_identity(self._config, self._data)
+        stored = self._folder.settle({**asked, "sigma": self._config.noise_multiplier})
+        if stored["sigma"] is None:
+            stored["sigma"] = accounting.calibrate_noise_multiplier(
+                self._config.epsilon,
+                self._config.delta,
+                sampler=self._sampler.name,
+                sampling_rate=self._sampler.rate,
+                batch_size=self._sampler.batch_size,
+                clip_norm=self._config.clip_norm,
+                steps=self._config.steps,
+            )
+        self._folder.write_config(stored)
+        return stored["sigma"]
+
+    def go(self, checkpoint_minutes: float) -> RunResult:
+        strategy = _strategy()
+        with strategy.scope():
+            gan = build_gan(self._data, self._config, self._noise, self._keys)
+        self._gan, self._progress = gan, _progress_of(gan, self._folder)
+        done = self._progress.restore()
+        finished = self._folder.finished()
+        if done == self._config.steps and finished and pathlib.Path(finished["model"]).is_dir():
+            return self._result(pathlib.Path(finished["model"]), already_finished=True)
+        self._check_budget(done)
+        stopped_by = None
+        if done < self._config.steps:
+            stopped_by = self._fit(strategy, done, checkpoint_minutes)
+        if self._progress.steps < self._config.steps:
+            return self._result(None, stopped_by=stopped_by)
+        path = self._export()
+        self._folder.write_finished({"model": str(path), "steps": self._progress.steps})
+        return self._result(path)
+
+    def _check_budget(self, done: int) -> None:
+        budget = self._config.epsilon
+        if budget is None:
+            return
+        planned = self._template.with_steps(self._config.steps - done)
+        total = accounting.epsilon(
+            [*self._progress.ledger.stretches, planned], self._config.delta
+        )
+        if not total <= budget:
+            raise ValueError(
+                f"the run would spend epsilon {total:.4g}, more than --epsilon={budget}; start a new run with another "
+                "--run_dir"
+            )
+
+    def _fit(
+        self, strategy: tf.distribute.Strategy, done: int, checkpoint_minutes: float
+    ) -> Optional[signal.Signals]:
+        remaining = self._config.steps - done
+        meter = accounting.EpsilonMeter(
+            self._progress.ledger.stretches, self._template, self._config.delta
+        )
+        save = lambda: self._progress.save(self._template)
+        with StopOnSignal() as stopper:
+            self._gan.fit(
+                _distributed_batches(strategy, self._sampler, self._data),
+                steps_per_epoch=remaining,
+                epochs=1,
+                verbose=0,
+                callbacks=[
+                    ProgressBar(self._config.steps, done, meter.at),
+                    TensorBoardLog(
+                        self._folder.tensorboard, self._folder.config() or {}, meter.at
+                    ),
+                    Checkpointer(checkpoint_minutes, save),
+                    stopper,
+                ],
+            )
+            save()
+        return None if stopper.received is None else signal.Signals(stopper.received)
+
+    def _export(self) -> pathlib.Path:
+        void = [] if self._keys is operating_system_keys else ["the noise was predictable (a test)"]
+        statement = release.privacy_statement(
+            self._progress.ledger.stretches,
+            self._config.delta,
+            critic_steps=self._progress.steps,
+            budget_epsilon=self._config.epsilon,
+            void_reasons=void,
+        )
+        return release.export_generator(
+            self._gan.average,
+            self._model_dir,
+            statement,
+            class_names=self._data.class_names,
+            name=self._data.name,
+        )
+
+    def _result(self, model_path: Optional[pathlib.Path], **facts: Any) -> RunResult:
+        return RunResult(
+            steps=self._progress.steps,
+            total_steps=self._config.steps,
+            spent=accounting.spent(self._progress.ledger.stretches, self._config.delta),
+            model_path=model_path,
+            notes=tuple(self._progress.notes),
+            **facts,
+        )
+
+
+def build_gan(
+    data: PrivateData, config: TrainConfig, noise_multiplier: float, keys: KeySource
+) -> ArtGAN:
+    """Networks and optimizers of a resolved configuration, compiled."""
+    shape, classes = data.image_shape, data.num_classes
+    seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
+    gan = ArtGAN(
+        Generator(shape, classes, config.latent_dim, config.generator_width, seed=seeds[0]),
+        Critic(shape, classes, config.critic_width, seed=seeds[1]),
+        ema_decay=config.ema_decay,
+    )
+    adaptive = config.critic_steps == ADAPTIVE
+    gan.compile(
+        critic_optimizer=DPAdam(
+            config.clip_norm,
+            noise_multiplier,
+            config.batch_size,
+            keys=keys,
+            learning_rate=config.critic_learning_rate,
+            beta_1=0.5,
+            beta_2=0.99,
+        ),
+        generator_optimizer=tf.keras.optimizers.legacy.Adam(
+            config.generator_learning_rate, beta_1=0.5, beta_2=0.99
+        ),
+        loss=LOSSES[config.loss],
+        penalty_weight=config.penalty_weight,
+        schedule=CriticSchedule(1 if adaptive else int(config.critic_steps), adaptive),
+        generator_batch_size=config.generator_batch_size,
+        latent_seed=seeds[2],
+    )
+    return gan
+
+
+def _make_sampler(config: TrainConfig, data: PrivateData, keys: KeySource) -> Sampler:
+    count = data.train.num_examples
+    if config.sampling == "poisson":
+        return SAMPLERS["poisson"](count, config.batch_size, keys)
+    return SAMPLERS[config.sampling](count, config.batch_size)
+
+
+def _progress_of(gan: ArtGAN, folder: RunFolder) -> Progress:
+    # Slots exist before a restore, so that a checkpoint which lacks one is seen at once.
+    gan.critic_optimizer._create_all_weights(gan.critic.trainable_variables)
+    gan.generator_optimizer._create_all_weights(gan.generator.trainable_variables)
+    return Progress(
+        folder,
+        generator=gan.generator,
+        average=gan.average,
+        critic=gan.critic,
+        critic_optimizer=gan.critic_optimizer,
+        generator_optimizer=gan.generator_optimizer,
+        critic_steps_each=gan.critic_steps_each,
+        since_generator_step=gan.since_generator_step,
+        fake_accuracy_average=gan.fake_accuracy_average,
+    )
+
+
+def _run_identity(config: TrainConfig, data: PrivateData) -> dict[str, Any]:
+    """What must not change between the sessions of a run, as flat JSON-able fields."""
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "noise_multiplier"}
+    identity = {
+        "dataset": data.name,
+        "image_shape": list(data.image_shape),
+        "class_names": list(data.class_names),
+        "num_examples": data.train.num_examples,
+    }
+    if config.sampling == "poisson":  # the data is in memory
+        images, labels = data.train.arrays()
+        identity["data_checksum"] = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
+    return {**settings, **identity}
+
+
+def _strategy() -> tf.distribute.Strategy:
+    """All visible GPUs when there are several; else whatever single device TensorFlow picks."""
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _distributed_batches(
+    strategy: tf.distribute.Strategy, sampler: Sampler, data: PrivateData
+) -> Any:
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return sampler.batches(data.train)
+    return strategy.distribute_datasets_from_function(
+        lambda _: striped(sampler.batches(data.train), replicas)
+    )
