@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What leaves the private side: the generator's SavedModel and the statement of what it cost.
+
+This is the wall of the design: nothing but a generator's weights, what a person needs to use them, and a
+privacy statement made from the ledger goes through.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
+
+import tensorflow as tf
+
+from tfartgen import _validate, accounting
+from tfartgen.data import to_uint8
+
+STATEMENT_VERSION = 1
+
+#: What no statement of ours covers, unless the caller says otherwise.
+NOT_PROTECTED = (
+    "the number of training records",
+    "the shape of the images, the number of classes and their names",
+    "people with several records: the guarantee is for one record, and grows with their number",
+    "what the records have in common, which is what the generator is for",
+)
+
+RANDOM_NUMBER_CAVEATS = (
+    "noise and sampling come from TensorFlow's counter-based generators, keyed by the operating system: "
+    "statistically sound, not cryptographic",
+    "noise is a floating-point Gaussian, which approximates the continuous one that the accountant prices "
+    "(Mironov 2012)",
+)
+
+#: Batches are padded to a multiple of this: TensorFlow's CPU kernels give a row the same bits in all of them.
+_BLOCK_ROWS = 8
+
+#: A path from the root of a file system: it tells of the machine, or of its user.
+_ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'(=])(?:~?/|[A-Za-z]:\\)[\w.]""")
+
+
+def privacy_statement(
+    stretches: Sequence[accounting.Stretch],
+    delta: float,
+    *,
+    critic_steps: int,
+    unit: str = "one record",
+    selected_on_private_data: Sequence[str] = (),
+    not_protected: Sequence[str] = NOT_PROTECTED,
+    void_reasons: Sequence[str] = (),
+    budget_epsilon: Optional[float] = None,
+) -> dict[str, Any]:
+    """States what the critic steps that ran have cost.
+
+    Formal guarantee: every figure comes from `stretches`, what ran, and none from settings; an epsilon is
+    given only if the stretches account for every critic step and nothing voids them.
+
+    Args:
+      stretches: the ledger's, in the order in which they ran.
+      delta: at which epsilon is stated.
+      critic_steps: the optimizer's own count, to be matched by the ledger's.
+      unit: what one neighbour more or less means.
+      selected_on_private_data: choices made by looking at private data, which epsilon does not cover.
+      not_protected: what the guarantee says nothing about.
+      void_reasons: why there is no guarantee whatever the figures; empty if there is none.
+      budget_epsilon: what epsilon must not exceed; None without a budget.
+
+    Returns:
+      A dictionary of plain values, ready for `json.dump`; no infinity or NaN in it, null instead.
+
+    Raises:
+      ValueError: the ledger's steps are not the optimizer's, or epsilon exceeds the budget.
+    """
+    _validate.probability("delta", delta)
+    recorded = sum(stretch.steps for stretch in stretches)
+    if recorded != critic_steps:
+        raise ValueError(
+            f"the ledger has {recorded} critic steps and the optimizer counted {critic_steps}: no epsilon can be "
+            "stated; train again in a new --run_dir"
+        )
+    spent = accounting.spent(stretches, delta)
+    if budget_epsilon is not None and not spent.epsilon <= budget_epsilon:
+        raise ValueError(
+            f"epsilon {spent.epsilon:.4g} exceeds the budget --epsilon={budget_epsilon:g}; train again in a new --run_dir"
+        )
+    void = bool(void_reasons)
+    return {
+        "version": STATEMENT_VERSION,
+        "headline": _headline(spent, unit, void_reasons, selected_on_private_data),
+        "guarantee": "formal" if spent.is_meaningful and not void else "none",
+        "epsilon": None if void else _finite(spent.epsilon),
+        "delta": delta,
+        "epsilon_rdp": None if void else _finite(spent.rdp_epsilon),
+        "budget_epsilon": budget_epsilon,
+        "neighbouring_relation": spent.relation,
+        "unit": unit,
+        "accountant": {
+            "name": spent.accountant,
+            "library": "dp-accounting",
+            "version": spent.version,
+        },
+        "critic_steps": critic_steps,
+        "mechanism": [_mechanism(stretch) for stretch in stretches],
+        "void_reasons": list(void_reasons),
+        "selected_on_private_data": list(selected_on_private_data),
+        "not_protected": list(not_protected),
+        "random_number_caveats": list(RANDOM_NUMBER_CAVEATS),
+    }
+
+
+def _headline(
+    spent: accounting.Spent, unit: str, void_reasons: Sequence[str], selected: Sequence[str]
+) -> str:
+    if void_reasons:
+        return f"VOID: {'; '.join(void_reasons)}. This release carries no privacy guarantee."
+    if not math.isfinite(spent.epsilon):
+        return (
+            "No formal privacy guarantee: some or all critic steps ran without noise, so epsilon is "
+            "unbounded."
+        )
+    figures = f"epsilon = {spent.epsilon:.4g} at delta = {spent.delta:g}"
+    if not spent.is_meaningful:
+        return f"No useful worst-case guarantee: {figures} is too large to protect {unit}."
+    but = " The choices listed as selected on private data are not covered." if selected else ""
+    return f"Differentially private for {unit} ({spent.relation}): {figures}.{but}"
+
+
+def _finite(value: float) -> Optional[float]:
+    return value if math.isfinite(value) else None
+
+
+def _mechanism(stretch: accounting.Stretch) -> dict[str, Any]:
+    fields = ("sampler", "sampling_rate", "noise_multiplier", "clip_norm", "batch_size", "steps")
+    return {"mechanism": "gaussian", **{field: getattr(stretch, field) for field in fields}}
+
+
+def export_generator(
+    generator: tf.keras.Model,
+    directory: pathlib.Path,
+    privacy: dict[str, Any],
+    *,
+    class_names: Sequence[str],
+    name: str,
+) -> pathlib.Path:
+    """Writes the next version of a generator, as TensorFlow Serving reads it.
+
+    Signatures, with `batch` free and 0 allowed; `image` is uint8 `[batch, height, width, channels]` and `png`
+    string `[batch]` unless said otherwise:
+      serving_default: `label` int32 `[batch]` -> `image`, `png`, from the server's own randomness.
+      seeded: `label`, `seed` int64 `[batch]` -> `image`, `png`; row i depends on row i of the request only, so
+        that on one machine's CPU a row gives the same bits alone and in any batch.
+      latent: `latent` float32 `[batch, latent_dim]`, `label` -> `image` float32 in [-1, 1].
+
+    Formal guarantee: post-processing of the generator's weights. What is written is those weights, the
+    three functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path.
+
+    Args:
+      generator: a built Keras model with `get_config`, `image_shape`, `num_classes` and `latent_dim`.
+      directory: parent of the versions; made if absent.
+      privacy: the statement, see `privacy_statement`.
+      class_names: name of every label.
+      name: of the model, for people.
+
+    Returns:
+      `directory / version`, complete: it is written beside and renamed.
+
+    Raises:
+      ValueError: `class_names` does not fit the generator, or a text holds an absolute path.
+      OSError: no space, or no permission; nothing is left behind.
+    """
+    if len(class_names) != generator.num_classes:
+        raise ValueError(
+            f"class_names must have {generator.num_classes} names, one per class of the generator, "
+            f"got {len(class_names)}"
+        )
+    model = {
+        "name": name,
+        "image_shape": [int(n) for n in generator.image_shape],
+        "class_names": [str(class_name) for class_name in class_names],
+        "latent_dim": int(generator.latent_dim),
+    }
+    _refuse_paths("name", name)
+    _refuse_paths("privacy", privacy)
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    temporary = directory / f".tmp-{secrets.token_hex(4)}"
+    try:
+        temporary.mkdir()
+        _save(_plain_copy(generator), temporary)
+        extra = temporary / "assets.extra"
+        extra.mkdir()
+        _write_json(extra / "model.json", model)
+        _write_json(extra / "privacy.json", privacy)
+        return _rename_to_next_version(temporary, directory)
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise OSError(
+            f"cannot write the generator in {directory}: {reason}; make room or give another --model_dir"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_paths(where: str, value: Any) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_paths(where, item)
+    elif isinstance(value, str) and _ABSOLUTE_PATH.search(value):
+        raise ValueError(f"{where} must not hold an absolute path, it is published, got {value!r}")
+
+
+def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _rename_to_next_version(temporary: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
+    while True:
+        versions = [int(path.name) for path in directory.iterdir() if path.name.isdecimal()]
+        target = directory / str(max(versions, default=0) + 1)
+        try:
+            os.rename(temporary, target)
+            return target
+        except OSError:
+            if not target.exists():  # otherwise another export took the number in between
+                raise
+
+
+def _plain_copy(generator: tf.keras.Model) -> tf.keras.Model:
+    """The same network with single-device variables of its own, whatever strategy trained it."""
+    copy = type(generator).from_config(generator.get_config())
+    copy((tf.zeros([1, generator.latent_dim]), tf.zeros([1], tf.int32)))
+    copy.set_weights(generator.get_weights())
+    return copy
+
+
+def _save(generator: tf.keras.Model, directory: pathlib.Path) -> None:
+    # A bare module of variables: a Keras model would bring its class's name and need it to load.
+    module = tf.Module(name="generator")
+    module.generator_weights = list(generator.weights)
+    options = tf.saved_model.SaveOptions(save_debug_info=False)
+    tf.saved_model.save(module, str(directory), signatures=_signatures(generator), options=options)
+
+
+def _signatures(generator: tf.keras.Model) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    latent_dim = int(generator.latent_dim)
+    label_spec = tf.TensorSpec([None], tf.int32, name="label")
+    seed_spec = tf.TensorSpec([None], tf.int64, name="seed")
+    latent_spec = tf.TensorSpec([None, latent_dim], tf.float32, name="latent")
+
+    @tf.function(input_signature=[label_spec], autograph=False)
+    def serving_default(label: tf.Tensor) -> dict[str, tf.Tensor]:
+        key = tf.raw_ops.NonDeterministicInts(shape=tf.constant([2], tf.int64), dtype=tf.int64)
+        latent = tf.random.stateless_normal([tf.shape(label)[0], latent_dim], key)
+        return _encoded(_draw(generator, latent, label))
+
+    @tf.function(input_signature=[label_spec, seed_spec], autograph=False)
+    def seeded(label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _encoded(_draw(generator, seeded_latents(seed, latent_dim), label))
+
+    @tf.function(input_signature=[latent_spec, label_spec], autograph=False)
+    def latent(latent: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": _draw(generator, latent, label)}
+
+    return {"serving_default": serving_default, "seeded": seeded, "latent": latent}
+
+
+def _draw(generator: tf.keras.Model, latent: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """Images `[batch, height, width, channels]` in [-1, 1], each row the same bits in every batch (on a CPU)."""
+    last, rows = generator.num_classes - 1, tf.shape(label)[0]
+    in_range = tf.reduce_all((label >= 0) & (label <= last))
+    checks = [
+        tf.debugging.Assert(in_range, [f"label must be 0 to {last}, got", label], summarize=10),
+        tf.debugging.Assert(
+            tf.equal(tf.shape(latent)[0], rows),
+            ["there must be as many seeds or latents as labels"],
+        ),
+    ]
+    with tf.control_dependencies(checks):
+        padding = tf.maximum(1, -(-rows // _BLOCK_ROWS)) * _BLOCK_ROWS - rows
+    images = generator((tf.pad(latent, [[0, padding], [0, 0]]), tf.pad(label, [[0, padding]])))
+    return tf.ensure_shape(images[:rows], [None, *generator.image_shape])
+
+
+def _encoded(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    pixels = to_uint8(images)
+    return {"image": pixels, "png": tf.io.encode_png(pixels)}
+
+
+def seeded_latents(seed: tf.Tensor, latent_dim: int) -> tf.Tensor:
+    """Standard normal latents, row i a function of all 64 bits of `seed[i]` alone.
+
+    SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 16)
+    started at a scrambled seed, its upper 23 bits through the normal distribution's inverse. TensorFlow's own
+    stateless draws take one seed a call; mapped over rows they cost as much as a small generator.
+
+    Args:
+      seed: int64 `[batch]`.
+      latent_dim: length of the latent.
+
+    Returns:
+      float32 `[batch, latent_dim]`.
+    """
+    steps = tf.range(1, latent_dim + 1, dtype=tf.int64)
+    golden = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+    start = _scramble(tf.bitcast(seed, tf.uint64) + golden)
+    words = _scramble(start[:, tf.newaxis] + tf.bitcast(steps, tf.uint64) * golden)
+    # 23 bits and a half fit float32 exactly, so that the uniform is never 0 or 1.
+    upper = tf.cast(tf.bitwise.right_shift(words, tf.constant(41, tf.uint64)), tf.float32)
+    return tf.math.ndtri((upper + 0.5) * 2.0**-23)
+
+
+def _scramble(words: tf.Tensor) -> tf.Tensor:
+    """SplitMix64's finaliser, a bijection of uint64, elementwise."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        shifted = tf.bitwise.right_shift(words, tf.constant(shift, tf.uint64))
+        words = tf.bitwise.bitwise_xor(words, shifted) * tf.constant(factor, tf.uint64)
+    return words
