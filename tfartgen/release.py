@@ -172,7 +172,8 @@ def export_generator(
       `directory / version`, complete: it is written beside and renamed.
 
     Raises:
-      ValueError: `class_names` does not fit the generator, or a text holds an absolute path.
+      ValueError: `class_names` does not fit the generator, the generator carries weights that are not its
+        own, or a text holds an absolute path.
       OSError: no space, or no permission; nothing is left behind.
     """
     if len(class_names) != generator.num_classes:
@@ -238,6 +239,12 @@ def _plain_copy(generator: tf.keras.Model) -> tf.keras.Model:
     """The same network with single-device variables of its own, whatever strategy trained it."""
     copy = type(generator).from_config(generator.get_config())
     copy((tf.zeros([1, generator.latent_dim]), tf.zeros([1], tf.int32)))
+    own, given = ([tuple(w.shape) for w in network.weights] for network in (copy, generator))
+    if own != given:
+        raise ValueError(
+            f"generator must have the {len(own)} weights that its configuration makes, got {len(given)}: another "
+            "network or variable hangs on it"
+        )
     copy.set_weights(generator.get_weights())
     return copy
 
@@ -260,7 +267,7 @@ def _signatures(generator: tf.keras.Model) -> dict[str, Callable[..., dict[str, 
     def serving_default(label: tf.Tensor) -> dict[str, tf.Tensor]:
         key = tf.raw_ops.NonDeterministicInts(shape=tf.constant([2], tf.int64), dtype=tf.int64)
         latent = tf.random.stateless_normal([tf.shape(label)[0], latent_dim], key)
-        return _encoded(_draw(generator, latent, label))
+        return _encoded(_draw(generator, latent, label, block_rows=1))
 
     @tf.function(input_signature=[label_spec, seed_spec], autograph=False)
     def seeded(label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -273,8 +280,13 @@ def _signatures(generator: tf.keras.Model) -> dict[str, Callable[..., dict[str, 
     return {"serving_default": serving_default, "seeded": seeded, "latent": latent}
 
 
-def _draw(generator: tf.keras.Model, latent: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Images `[batch, height, width, channels]` in [-1, 1], each row the same bits in every batch (on a CPU)."""
+def _draw(
+    generator: tf.keras.Model,
+    latent: tf.Tensor,
+    label: tf.Tensor,
+    block_rows: int = _BLOCK_ROWS,
+) -> tf.Tensor:
+    """Images `[batch, height, width, channels]` in [-1, 1], computed in a batch of whole, at least one, blocks."""
     last, rows = generator.num_classes - 1, tf.shape(label)[0]
     in_range = tf.reduce_all((label >= 0) & (label <= last))
     checks = [
@@ -285,7 +297,7 @@ def _draw(generator: tf.keras.Model, latent: tf.Tensor, label: tf.Tensor) -> tf.
         ),
     ]
     with tf.control_dependencies(checks):
-        padding = tf.maximum(1, -(-rows // _BLOCK_ROWS)) * _BLOCK_ROWS - rows
+        padding = tf.maximum(1, -(-rows // block_rows)) * block_rows - rows
     images = generator((tf.pad(latent, [[0, padding], [0, 0]]), tf.pad(label, [[0, padding]])))
     return tf.ensure_shape(images[:rows], [None, *generator.image_shape])
 
