@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promises of the critic's optimizer: sensitivity, noise, divisor; agreement with TensorFlow Privacy."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -26,13 +27,19 @@ def make_batch(count, seed, scale=1.0):
     rng = np.random.default_rng(seed)
     images = [scale * rng.uniform(-1, 1, (count, *SHAPE)).astype("float32") for _ in range(2)]
     labels = rng.integers(CLASSES, size=count).astype("int32")
-    return (*map(tf.constant, images), tf.constant(labels), tf.constant(rng.random(count), tf.float32))
+    return (
+        *map(tf.constant, images),
+        tf.constant(labels),
+        tf.constant(rng.random(count), tf.float32),
+    )
 
 
 def loss_of_one(critic, loss):
     def fn(example):
         real, fake, label, mix = (tensor[None] for tensor in example)
-        return losses.paired_critic_loss(critic, loss, loss.penalty_weight, real, fake, label, mix)[0]
+        return losses.paired_critic_loss(critic, loss, loss.penalty_weight, real, fake, label, mix)[
+            0
+        ]
 
     return fn
 
@@ -43,7 +50,9 @@ def flat(tensors):
 
 def sum_of(optimizer, critic, loss, batch):
     fn = tf.function(
-        lambda *b: optimizer.clipped_sum(loss_of_one(critic, loss), b, critic.trainable_variables).gradients,
+        lambda *b: optimizer.clipped_sum(
+            loss_of_one(critic, loss), b, critic.trainable_variables
+        ).gradients,
         input_signature=[tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in batch],
     )
     return lambda b: flat(fn(*b))
@@ -150,7 +159,9 @@ def test_promise_2_two_replicas_have_the_noise_of_one(two_devices):
 def test_promise_4_an_empty_batch_gives_a_finite_noisy_step(critic):
     optimizer = dp_optimizer.DPAdam(1.0, 1.0, 8)
     gradients, clipped = optimizer.dp_gradients(
-        loss_of_one(critic, losses.LOSSES["wasserstein"]), make_batch(0, seed=6), critic.trainable_variables
+        loss_of_one(critic, losses.LOSSES["wasserstein"]),
+        make_batch(0, seed=6),
+        critic.trainable_variables,
     )
     values = flat([g for g, _ in gradients])
     assert int(clipped.count) == 0 and np.all(np.isfinite(values)) and np.all(values != 0)

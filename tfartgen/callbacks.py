@@ -4,6 +4,7 @@
 Logs hold generated images only. Scalars of the critic look at private records, so the logs stay in the
 private run folder.
 """
+
 from __future__ import annotations
 
 import math

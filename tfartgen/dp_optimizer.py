@@ -6,10 +6,12 @@ TensorFlow Privacy's `VectorizedDPKerasAdamOptimizer` differentiates a whole los
 its guard, and maps a one-example gradient over the batch instead: the same sum, linear in the batch, in
 sub-batches of bounded memory. The only module that imports `tensorflow_privacy`.
 """
+
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 from tensorflow_privacy.privacy.dp_query import gaussian_query
@@ -203,7 +205,9 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
             )
 
         zero = tf.constant(0.0)
-        nothing = ClippedSum([tf.zeros(v.shape, v.dtype) for v in variables], count, zero, zero, zero)
+        nothing = ClippedSum(
+            [tf.zeros(v.shape, v.dtype) for v in variables], count, zero, zero, zero
+        )
         _, total = tf.while_loop(
             lambda start, _: start < count,
             add_sub_batch,
@@ -239,10 +243,14 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
         """As in Keras; the replicas' parts must be added up, so that cannot be switched off."""
         aggregate = kwargs.get("experimental_aggregate_gradients", True)
         if not aggregate and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            raise ValueError("experimental_aggregate_gradients must stay on: each replica has a part of the noise")
+            raise ValueError(
+                "experimental_aggregate_gradients must stay on: each replica has a part of the noise"
+            )
         return super().apply_gradients(grads_and_vars, *args, **kwargs)
 
-    def _compute_gradients(self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None) -> Any:
+    def _compute_gradients(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, tape: Any = None
+    ) -> Any:
         raise NotImplementedError(
             "DPAdam has no minimize: the jacobian path divides by the size of the batch; use dp_gradients"
         )

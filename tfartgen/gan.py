@@ -4,6 +4,7 @@
 The generator learns from the critic and from nothing else, so whatever it draws is post-processing of the
 critic's noised steps.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,7 +16,7 @@ from tfartgen import _validate
 from tfartgen.data import to_float
 from tfartgen.dp_optimizer import ClippedSum, DPAdam
 from tfartgen.losses import LOSSES, AdversarialLoss, paired_critic_loss
-from tfartgen.networks import Critic, Generator, refuse_mixing_layers
+from tfartgen.networks import Critic, Generator, refuse_mixing, refuse_mixing_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +91,14 @@ class ArtGAN(tf.keras.Model):
         self.fake_accuracy_average = tf.Variable(1.0, trainable=False)
 
     def _build_networks(self) -> None:
-        latent, label = tf.zeros([1, self.generator.latent_dim]), tf.zeros([1], tf.int32)
+        """Creates the weights, and makes sure that no row of a batch depends on another."""
+        latent = tf.random.stateless_normal([3, self.generator.latent_dim], [0, 0])
+        label = tf.range(3) % self.generator.num_classes
         self.average((latent, label))
-        self.critic((self.generator((latent, label)), label))
+        images = self.generator((latent, label))
+        self.critic((images, label))
+        refuse_mixing(self.generator, (latent, label), "generator")
+        refuse_mixing(self.critic, (images, label), "critic")
 
     def compile(  # pylint: disable=arguments-differ
         self,
@@ -230,7 +236,8 @@ class ArtGAN(tf.keras.Model):
             fake = self.generator((self._latents(count, seed), label), training=True)
             score = self.critic((fake, label))
             loss = tf.reduce_mean(self._loss.generator(score))
-        gradients = tape.gradient(loss / replicas, variables)  # apply_gradients sums over replicas
+            part = loss / replicas  # apply_gradients sums over replicas
+        gradients = tape.gradient(part, variables)
         self.generator_optimizer.apply_gradients(zip(gradients, variables))
         self._generator_loss.update_state(loss)
         self._fake_accuracy.update_state(tf.reduce_mean(tf.cast(score < 0.0, tf.float32)))

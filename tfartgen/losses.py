@@ -5,6 +5,7 @@ A critic loss pairs the score of one real record with the score of one fake of t
 everything a record touches, the gradient penalty included, lies inside one example's loss and is clipped
 with it.
 """
+
 from __future__ import annotations
 
 import dataclasses

@@ -5,10 +5,12 @@ Neither the generator nor the critic has a layer that mixes examples. In the cri
 change another record's gradient. In the generator it would do the same by way of the fakes, whose labels in
 a critic step are those of private records.
 """
+
 from __future__ import annotations
 
 import math
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -41,16 +43,40 @@ def check_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def refuse_mixing_layers(network: tf.keras.Model, role: str) -> None:
-    """Checks that no layer of `network` mixes examples.
+    """Checks that no layer of `network` is of a kind that mixes examples.
 
     Raises:
-      ValueError: a layer does; the message names it.
+      ValueError: a layer is; the message names it.
     """
     for module in network.submodules:
         if isinstance(module, MIXING_LAYERS):
             raise ValueError(
                 f"{role} has layer {module.name!r} ({type(module).__name__}), which mixes the examples of a "
-                "batch, so that one record would change another's gradient; use LayerNormalization or none"
+                "batch, so that one record would change another's gradient; use one that does not, or none"
+            )
+
+
+def refuse_mixing(network: tf.keras.Model, inputs: tuple[tf.Tensor, tf.Tensor], role: str) -> None:
+    """Checks by measurement that the first output of `network` does not depend on the other rows.
+
+    Args:
+      network: built, maps `inputs` to one output per row.
+      inputs: floats `[batch, ...]` to differentiate by, not all alike, and labels `[batch]`.
+      role: what to call the network.
+
+    Raises:
+      ValueError: an output depends on another row.
+    """
+    floats, label = inputs
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            first = network((floats, label), training=training)[0]
+        gradient = tape.gradient(first, floats)
+        if gradient is not None and np.any(gradient.numpy()[1:] != 0.0):
+            raise ValueError(
+                f"{role} {network.name!r} mixes the examples of a batch: the output of one depends on the others, so "
+                "that one record would change another's gradient; remove what mixes them"
             )
 
 
@@ -193,7 +219,7 @@ class Critic(tf.keras.Model):
             )
             for i, stride in enumerate(strides)
         ]
-        self._flatten = layers.Flatten()
+        self._to_vector = layers.Flatten()
         self._score = layers.Dense(1, kernel_initializer=initializers.next())
         self._class_scores = layers.Dense(num_classes, kernel_initializer=initializers.next())
 
@@ -202,7 +228,7 @@ class Critic(tf.keras.Model):
         hidden, label = inputs
         for convolution in self._convolutions:
             hidden = convolution(hidden)
-        hidden = self._flatten(hidden)
+        hidden = self._to_vector(hidden)
         picked = self._class_scores(hidden) * tf.one_hot(label, self.num_classes)
         return self._score(hidden)[:, 0] + tf.reduce_sum(picked, axis=1)
 

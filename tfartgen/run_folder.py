@@ -11,8 +11,10 @@ The ledger is written before the checkpoint that it belongs to, so that a checkp
 the ledger does not. Work after the last checkpoint dies with its process, before anything of it is released;
 doing it again draws fresh batches and fresh noise, and the ledger is cut back to the checkpoint.
 """
+
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -197,7 +199,7 @@ class Progress:
         """
         new_steps = self.steps - self.ledger.steps
         if new_steps:
-            self.ledger.record(template.with_steps(new_steps))
+            self.ledger.record(dataclasses.replace(template, steps=new_steps))
         self.ledger.write(self._ledger_path)
         try:
             self._manager.save(checkpoint_number=self.steps)

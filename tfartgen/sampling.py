@@ -4,6 +4,7 @@
 The sampler that runs and the stretch that the accountant prices come from one object, so they cannot differ.
 Batches hold `uint8` images. A batch of the Poisson sampler has whatever size the draw gave, zero included.
 """
+
 from __future__ import annotations
 
 import abc
@@ -87,7 +88,9 @@ class PoissonSampler(Sampler):
             images, labels = (tf.constant(array) for array in split.arrays())
 
         def draw(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            uniform = tf.random.stateless_uniform([self.num_examples], self.keys(), dtype=tf.float64)
+            uniform = tf.random.stateless_uniform(
+                [self.num_examples], self.keys(), dtype=tf.float64
+            )
             chosen = tf.where(uniform < self.rate)[:, 0]
             return tf.gather(images, chosen), tf.gather(labels, chosen)
 

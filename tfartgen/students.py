@@ -3,6 +3,7 @@
 
 Training gets labelled `uint8` arrays and never a real test set, so nothing is chosen by looking at it.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -38,7 +39,10 @@ class StudentConfig:
 
 
 def train_student(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, config: StudentConfig = StudentConfig()
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    config: StudentConfig = StudentConfig(),
 ) -> tf.keras.Model:
     """Trains a small CNN.
 

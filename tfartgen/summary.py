@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person reads at the end of a command, at most 80 columns wide."""
+
 from __future__ import annotations
 
 import sys
 import textwrap
-from typing import Iterable
+from collections.abc import Iterable
 
 from tfartgen.data import PrivateData
 from tfartgen.training import RunResult
@@ -34,9 +35,17 @@ def of_training(result: RunResult, data: PrivateData, run_dir: str, command: str
     lines = [_steps_line(result, data), *_privacy_lines(result)]
     if result.model_path is None:
         signal_name = result.stopped_by.name if result.stopped_by else "a callback"
-        lines += [f"Stopped:   by {signal_name}; saved in {run_dir}", f"Next:      {command}", "           goes on where it stopped"]
+        lines += [
+            f"Stopped:   by {signal_name}; saved in {run_dir}",
+            f"Next:      {command}",
+            "           goes on where it stopped",
+        ]
     else:
-        done = "finished before; nothing to do" if result.already_finished else "a SavedModel without the critic"
+        done = (
+            "finished before; nothing to do"
+            if result.already_finished
+            else "a SavedModel without the critic"
+        )
         lines += [
             f"Generator: {result.model_path} ({done})",
             f"Next:      tensorboard --logdir={run_dir}",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run: from private data and a configuration to a released generator, resumable and priced."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -20,111 +21,7 @@ from tfartgen.losses import LOSSES
 from tfartgen.networks import Critic, Generator
 from tfartgen.run_folder import Progress, RunFolder
 from tfartgen.sampling import SAMPLERS, Sampler, striped
-
-ADAPTIVE = "adaptive"
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a run. None stands for a default that depends on the data or on the regime.
-
-    Attributes:
-      epsilon: budget; None for the small-noise regime.
-      delta: of the privacy statement, and of the budget.
-      noise_multiplier: sigma; derived from the budget when `epsilon` is given.
-      clip_norm: S, most that one record's gradient counts, in L2 norm.
-      batch_size: b, expected records of a critic step.
-      steps: critic steps of the run.
-      sampling: 'poisson' or 'shuffle'.
-      loss: 'hinge', 'non_saturating' or 'wasserstein'.
-      penalty_weight: of the gradient penalty.
-      critic_steps: for every generator step, a number or 'adaptive'.
-      critic_learning_rate: of Adam.
-      generator_learning_rate: of Adam.
-      generator_batch_size: fakes of a generator step.
-      ema_decay: of the generator's moving average.
-      latent_dim: length of the latent.
-      generator_width: channels of the generator's last hidden layer.
-      critic_width: channels of the critic's first layer.
-      seed: fixes initial weights and latents; never the noise or the sampling.
-    """
-
-    epsilon: Optional[float] = None
-    delta: float = 1e-5
-    noise_multiplier: Optional[float] = None
-    clip_norm: float = 1.0
-    batch_size: Optional[int] = None
-    steps: Optional[int] = None
-    sampling: str = "poisson"
-    loss: str = "hinge"
-    penalty_weight: Optional[float] = None
-    critic_steps: Optional[str] = None
-    critic_learning_rate: Optional[float] = None
-    generator_learning_rate: Optional[float] = None
-    generator_batch_size: Optional[int] = None
-    ema_decay: Optional[float] = None
-    latent_dim: int = 64
-    generator_width: int = 32
-    critic_width: int = 32
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epsilon is not None and self.noise_multiplier is not None:
-            raise ValueError(
-                f"--epsilon={self.epsilon} and --noise_multiplier={self.noise_multiplier} exclude each other: epsilon "
-                "determines the noise; give one of them"
-            )
-        _validate.probability("delta", self.delta)
-        _validate.one_of("sampling", self.sampling, SAMPLERS)
-        _validate.one_of("loss", self.loss, LOSSES)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None and field.name in _CHECKS:
-                _CHECKS[field.name](field.name, value)
-        if self.critic_steps not in (None, ADAPTIVE) and not _is_count(self.critic_steps):
-            raise ValueError(
-                f"critic_steps must be a positive whole number or '{ADAPTIVE}', got {self.critic_steps!r}"
-            )
-
-    def resolved(self, data: PrivateData) -> TrainConfig:
-        """The same settings with every default filled in but the noise of a formal run (see `calibrated`)."""
-        small = max(data.image_shape[:2]) <= 16
-        formal = self.epsilon is not None
-        defaults = dict(
-            batch_size=min(data.train.num_examples, 512 if formal else 64),
-            steps=(1000 if small else 3000) if formal else (6000 if small else 16000),
-            critic_steps=ADAPTIVE if formal else "1",
-            critic_learning_rate=4e-4,
-            generator_learning_rate=4e-4,
-            generator_batch_size=64,
-            ema_decay=0.999,
-            penalty_weight=LOSSES[self.loss].penalty_weight,
-        )
-        if not formal:
-            defaults["noise_multiplier"] = 0.02
-        unset = {k: v for k, v in defaults.items() if getattr(self, k) is None}
-        return dataclasses.replace(self, **unset)
-
-
-_CHECKS = {
-    "epsilon": _validate.positive,
-    "noise_multiplier": _validate.non_negative,
-    "clip_norm": _validate.positive,
-    "batch_size": _validate.positive_int,
-    "steps": _validate.positive_int,
-    "penalty_weight": _validate.non_negative,
-    "critic_learning_rate": _validate.positive,
-    "generator_learning_rate": _validate.positive,
-    "generator_batch_size": _validate.positive_int,
-    "ema_decay": _validate.probability,
-    "latent_dim": _validate.positive_int,
-    "generator_width": _validate.positive_int,
-    "critic_width": _validate.positive_int,
-}
-
-
-def _is_count(text: str) -> bool:
-    return text.isdecimal() and int(text) > 0
+from tfartgen.train_config import ADAPTIVE, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +77,6 @@ def train(
       OSError: a folder cannot be written.
     """
     _validate.positive("checkpoint_minutes", checkpoint_minutes)
-    config = config.resolved(data)
     folder = RunFolder(run_dir)
     try:
         return _Run(data, config, folder, model_dir, keys).go(checkpoint_minutes)
@@ -245,10 +141,8 @@ class _Run:
         budget = self._config.epsilon
         if budget is None:
             return
-        planned = self._template.with_steps(self._config.steps - done)
-        total = accounting.epsilon(
-            [*self._progress.ledger.stretches, planned], self._config.delta
-        )
+        planned = dataclasses.replace(self._template, steps=self._config.steps - done)
+        total = accounting.epsilon([*self._progress.ledger.stretches, planned], self._config.delta)
         if not total <= budget:
             raise ValueError(
                 f"the run would spend epsilon {total:.4g}, more than --epsilon={budget}; start a new run with another "
@@ -262,7 +156,10 @@ class _Run:
         meter = accounting.EpsilonMeter(
             self._progress.ledger.stretches, self._template, self._config.delta
         )
-        save = lambda: self._progress.save(self._template)
+
+        def save() -> None:
+            self._progress.save(self._template)
+
         with StopOnSignal() as stopper:
             self._gan.fit(
                 _distributed_batches(strategy, self._sampler, self._data),
@@ -271,9 +168,7 @@ class _Run:
                 verbose=0,
                 callbacks=[
                     ProgressBar(self._config.steps, done, meter.at),
-                    TensorBoardLog(
-                        self._folder.tensorboard, self._folder.config() or {}, meter.at
-                    ),
+                    TensorBoardLog(self._folder.tensorboard, self._folder.config() or {}, meter.at),
                     Checkpointer(checkpoint_minutes, save),
                     stopper,
                 ],

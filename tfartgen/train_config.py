@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a run, their ranges, and defaults that depend on the data and the regime."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional
+
+from tfartgen import _validate
+from tfartgen.data import PrivateData
+from tfartgen.losses import LOSSES
+from tfartgen.sampling import SAMPLERS
+
+ADAPTIVE = "adaptive"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a run; see `configure` for good values.
+
+    Attributes:
+      batch_size: b, expected records of a critic step.
+      steps: critic steps of the run.
+      epsilon: budget; None for the small-noise regime.
+      noise_multiplier: sigma; None when it is to be calibrated to the budget.
+      delta: of the privacy statement, and of the budget.
+      clip_norm: S, the most that one record's gradient counts, in L2 norm.
+      sampling: 'poisson' or 'shuffle'.
+      loss: 'hinge', 'non_saturating' or 'wasserstein'.
+      penalty_weight: of the gradient penalty.
+      critic_steps: for every generator step, a number in digits or 'adaptive'.
+      critic_learning_rate: of Adam.
+      generator_learning_rate: of Adam.
+      generator_batch_size: fakes of a generator step.
+      ema_decay: of the generator's moving average.
+      latent_dim: length of the latent.
+      generator_width: channels of the generator's last hidden layer.
+      critic_width: channels of the critic's first layer.
+      seed: fixes initial weights and latents; never the noise or the sampling.
+    """
+
+    batch_size: int
+    steps: int
+    epsilon: Optional[float] = None
+    noise_multiplier: Optional[float] = None
+    delta: float = 1e-5
+    clip_norm: float = 1.0
+    sampling: str = "poisson"
+    loss: str = "hinge"
+    penalty_weight: float = 0.0
+    critic_steps: str = "1"
+    critic_learning_rate: float = 1e-3
+    generator_learning_rate: float = 1e-3
+    generator_batch_size: int = 64
+    ema_decay: float = 0.999
+    latent_dim: int = 64
+    generator_width: int = 32
+    critic_width: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(**dataclasses.asdict(self))
+        if self.epsilon is None and self.noise_multiplier is None:
+            raise ValueError("give --epsilon or --noise_multiplier: neither is set")
+
+
+_CHECKS = {
+    "epsilon": _validate.positive,
+    "noise_multiplier": _validate.non_negative,
+    "delta": _validate.probability,
+    "clip_norm": _validate.positive,
+    "batch_size": _validate.positive_int,
+    "steps": _validate.positive_int,
+    "penalty_weight": _validate.non_negative,
+    "critic_learning_rate": _validate.positive,
+    "generator_learning_rate": _validate.positive,
+    "generator_batch_size": _validate.positive_int,
+    "ema_decay": _validate.probability,
+    "latent_dim": _validate.positive_int,
+    "generator_width": _validate.positive_int,
+    "critic_width": _validate.positive_int,
+    "sampling": lambda name, value: _validate.one_of(name, value, SAMPLERS),
+    "loss": lambda name, value: _validate.one_of(name, value, LOSSES),
+}
+
+
+def check_settings(**settings: Any) -> None:
+    """Checks every setting that is given, by name; None stands for one that is not.
+
+    Raises:
+      ValueError: one is out of range, or two exclude each other.
+    """
+    for name, value in settings.items():
+        if value is not None and name in _CHECKS:
+            _CHECKS[name](f"--{name}", value)
+    epsilon, noise = settings.get("epsilon"), settings.get("noise_multiplier")
+    if epsilon is not None and noise is not None:
+        raise ValueError(
+            f"--epsilon={epsilon} and --noise_multiplier={noise} exclude each other: epsilon determines the noise; "
+            "give one of them"
+        )
+    critic_steps = settings.get("critic_steps")
+    if critic_steps not in (None, ADAPTIVE) and not _is_count(str(critic_steps)):
+        raise ValueError(
+            f"--critic_steps must be a positive whole number or {ADAPTIVE}, got {critic_steps!r}"
+        )
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
+
+
+def configure(data: PrivateData, **settings: Any) -> TrainConfig:
+    """Fills in what is not set with what suits the data and the regime.
+
+    The defaults look at public facts alone: the shape of the images and the number of records.
+
+    Args:
+      data: the private data.
+      **settings: fields of `TrainConfig`; None stands for one that is not set.
+
+    Returns:
+      The configuration of the run.
+
+    Raises:
+      ValueError: as `check_settings`.
+    """
+    check_settings(**settings)
+    given = {name: value for name, value in settings.items() if value is not None}
+    loss = LOSSES[given.get("loss", TrainConfig.loss)]
+    defaults = _formal(data) if "epsilon" in given else _small_noise(data)
+    if "noise_multiplier" in given:
+        defaults.pop("noise_multiplier", None)
+    if not loss.zero_is_boundary:
+        defaults["critic_steps"] = "5"  # Gulrajani et al. 2017, algorithm 1
+    defaults["penalty_weight"] = loss.penalty_weight
+    return TrainConfig(**{**defaults, **given})
+
+
+def _small_noise(data: PrivateData) -> dict[str, Any]:
+    """The paper's regime: as many small steps as two cores take in its time, and little noise."""
+    return {
+        "noise_multiplier": 0.02,
+        "batch_size": min(64, data.train.num_examples),
+        "steps": 4000 if _tiny(data) else 12000,
+    }
+
+
+def _formal(data: PrivateData) -> dict[str, Any]:
+    """The recipe of "Private GANs, revisited" (arXiv 2302.02936), as far as two cores carry it."""
+    return {
+        "batch_size": min(512, max(1, data.train.num_examples // 4)),
+        "steps": 1000 if _tiny(data) else 3000,
+        "critic_steps": ADAPTIVE,
+    }
+
+
+def _tiny(data: PrivateData) -> bool:
+    return max(data.image_shape[:2]) <= 16
+
+
+def default_name(data_name: str, settings: dict[str, Any]) -> str:
+    """Name of a run that was given none: the data set's, with the budget of a formal run."""
+    epsilon = settings.get("epsilon")
+    return data_name if epsilon is None else f"{data_name}_eps{epsilon:g}"
