@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from typing import Any, Collection
 
 
 def _is_number(value: Any) -> bool:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    return real and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _require(condition: bool, name: str, what: str, value: Any) -> Any:
