@@ -258,7 +258,9 @@ def _load_folder(folder: pathlib.Path, image_size: Optional[int]) -> PrivateData
     decoder = image_folders.check_images(folder, sum((x[0] for x in listings), ()), image_size)
     notes = decoder.notes
     if skipped:
-        notes += (f"{len(skipped)} files that are no images were skipped, {skipped[0]} first",)
+        notes += (
+            f"skipped what is no image by its name: {len(skipped)} file(s), {skipped[0]} first",
+        )
     train_split, held_out_split = (
         Split.from_arrays(decoder.decode_all(paths), labels) for paths, labels in listings
     )
@@ -274,26 +276,24 @@ def _load_tfds(
     from tfartgen import tfds_images
 
     source = tfds_images.prepare(name, data_dir, attribute, _forms())
-    height, width, channels = source.image_shape
-    if height is not None and width is not None:
-        side = side_to_resize_to(f"--dataset={name}", height, width, image_size)
-    elif image_size is not None:
-        side = image_size
-    else:
+    if source.size is None and image_size is None:
         raise ValueError(
             f"--dataset={name} has images of mixed sizes; give --image_size to crop and resize all"
         )
+    # Images of mixed sizes are all resized, so no size stands for them.
+    size = source.size or (0, 0)
+    side = side_to_resize_to(f"--dataset={name}", *size, image_size)
     train, held_out = (
         split if side is None else split.resized(side)
         for split in (Split(*source.train), Split(*source.held_out))
     )
     return PrivateData(
         _name_of(name.split(":")[0]),
-        (side or height or 0, side or width or 0, channels),
+        (side or size[0], side or size[1], source.channels),
         source.class_names,
         train,
         held_out,
-        () if side is None else (resize_note(height, width, side),),
+        () if side is None else (resize_note(source.size, side),),
     )
 
 
@@ -316,7 +316,7 @@ def _from_arrays(
         class_names,
         train_split,
         held_out_split,
-        () if side is None else (resize_note(height, width, side),),
+        () if side is None else (resize_note((height, width), side),),
     )
 
 

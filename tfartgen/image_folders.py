@@ -81,29 +81,23 @@ class Decoder:
           ValueError: a file is no readable image (names it).
         """
         images = np.empty((len(paths), *self.image_shape), np.uint8)
-        fit = self._fit()
 
         def decode(index: int) -> None:
             pixels = _read_image(paths[index], lambda image: _pixels(image, self.image_shape[-1]))
-            images[index] = fit(pixels)
+            if self.side is not None:
+                with tf.device("CPU"):
+                    pixels = _crop_and_resize(pixels, self.side).numpy()
+            images[index] = pixels
 
         _in_threads(decode, range(len(paths)))
         return images
 
-    def _fit(self) -> Callable[[np.ndarray], np.ndarray]:
-        side = self.side
-        if side is None:
-            return lambda pixels: pixels
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None, self.image_shape[-1]], tf.uint8)])
-        def resize(pixels: tf.Tensor) -> tf.Tensor:
-            return crop_and_resize(pixels, side)
-
-        def fit(pixels: np.ndarray) -> np.ndarray:
-            with tf.device("CPU"):
-                return resize(pixels).numpy()
-
-        return fit
+# One trace serves every size; more would make TensorFlow warn.
+_crop_and_resize = tf.function(
+    crop_and_resize,
+    input_signature=[tf.TensorSpec([None, None, None], tf.uint8), tf.TensorSpec([], tf.int32)],
+)
 
 
 def has_split(folder: pathlib.Path) -> bool:
@@ -176,7 +170,7 @@ def check_images(
     side = side_to_resize_to(str(folder), height, width, image_size) if one_size else image_size
     notes = []
     if side is not None:
-        notes.append(resize_note(*((height, width) if one_size else (None, None)), side))
+        notes.append(resize_note((height, width) if one_size else None, side))
     if any(header.alpha for header in headers):
         notes.append("transparency ignored")
     shape = (height, width, channels) if side is None else (side, side, channels)

@@ -75,7 +75,7 @@ def crop_and_resize(image: tf.Tensor, side: int) -> tf.Tensor:
     return tf.cast(tf.round(resized), tf.uint8)
 
 
-def resize_note(height: Optional[int], width: Optional[int], side: int) -> str:
-    """The line for people that says what `crop_and_resize` did; mixed sizes have no height and width."""
-    stored = "mixed sizes" if height is None else f"{width} x {height}"
+def resize_note(size: Optional[tuple[int, int]], side: int) -> str:
+    """The line for people that says what `crop_and_resize` did; `size` is (height, width), None if mixed."""
+    stored = "mixed sizes" if size is None else f"{size[1]} x {size[0]}"
     return f"images cropped to the central square and resized from {stored} to {side} x {side}"

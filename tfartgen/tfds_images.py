@@ -27,13 +27,15 @@ class LabelledImages:
     """A prepared TFDS data set.
 
     Attributes:
-      image_shape: `(height, width, channels)` as stored; None where images differ.
+      size: `(height, width)` as stored; None if images differ.
+      channels: one or three.
       class_names: name of each label.
       train: the training records.
       held_out: the test records, or those of the validation split where there is no test split.
     """
 
-    image_shape: tuple[Optional[int], Optional[int], int]
+    size: Optional[tuple[int, int]]
+    channels: int
     class_names: tuple[str, ...]
     train: Source
     held_out: Source
@@ -62,7 +64,7 @@ def prepare(name: str, data_dir: Optional[str], attribute: str, forms: str) -> L
         class_names, label_of = _attribute(features, attribute)
     else:
         class_names, label_of = _class_label(name, features)
-    image_shape = _image_shape(name, features["image"])
+    height, width, channels = _image_shape(name, features["image"])
     _download(builder, name)
     names = list(builder.info.splits)
     held_out = next((split for split in ("test", "validation") if split in names), None)
@@ -71,7 +73,8 @@ def prepare(name: str, data_dir: Optional[str], attribute: str, forms: str) -> L
             f"--dataset={name} has the splits {', '.join(names) or 'none'}; train and test are needed"
         )
     train, test = (_source(builder, split, label_of) for split in ("train", held_out))
-    return LabelledImages(image_shape, class_names, train, test)
+    size = None if height is None or width is None else (height, width)
+    return LabelledImages(size, channels, class_names, train, test)
 
 
 def _builder(name: str, data_dir: Optional[str], forms: str) -> tfds.core.DatasetBuilder:
