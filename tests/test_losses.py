@@ -59,7 +59,7 @@ def test_paired_loss_of_a_linear_critic_by_hand(penalty_weight):
 
 
 def test_only_the_wasserstein_game_has_a_penalty_and_no_boundary_by_default():
-    assert {n: l.penalty_weight for n, l in losses.LOSSES.items()} == {
+    assert {name: loss.penalty_weight for name, loss in losses.LOSSES.items()} == {
         "wasserstein": 10.0,
         "hinge": 0.0,
         "non_saturating": 0.0,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numbers
 import sys
-from typing import Any, Collection
+from collections.abc import Collection
+from typing import Any
 
 
 def _is_number(value: Any) -> bool:

@@ -159,12 +159,12 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
         writer.close()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        step = int(self.model.critic_optimizer.iterations)
+        step = int(self.model.critic_optimizer.iterations.numpy())
         with self._writer.as_default(step=step):
             if step % self._scalar_steps == 0:
                 for name, value in logs.items():
                     tf.summary.scalar(name, value)
-                tf.summary.scalar("critic_steps_per_generator_step", self.model.critic_steps_each)
+                tf.summary.scalar("critic_steps_per_generator_step", self.model.pace.steps_each)
                 epsilon = self._epsilon_at(batch + 1)
                 if math.isfinite(epsilon):
                     tf.summary.scalar("epsilon_spent_bound", epsilon)
@@ -173,7 +173,7 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
                 tf.summary.image("generated", generated_grid(self.model, self._ROWS)[None])
 
     def on_train_end(self, logs: Any = None) -> None:
-        step = int(self.model.critic_optimizer.iterations)
+        step = int(self.model.critic_optimizer.iterations.numpy())
         with self._writer.as_default(step=step):
             tf.summary.image("generated", generated_grid(self.model, self._ROWS)[None])
         self._writer.close()

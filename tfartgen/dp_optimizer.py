@@ -256,4 +256,5 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
         )
 
     def get_gradients(self, loss: Any, params: Any) -> Any:
+        """Refused, as `minimize` is."""
         raise NotImplementedError("DPAdam differentiates per example: use dp_gradients")

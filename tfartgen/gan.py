@@ -8,6 +8,7 @@ critic's noised steps.
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, Callable, Optional
 
 import tensorflow as tf
@@ -53,6 +54,46 @@ class CriticSchedule:
         return min(self.maximum, next(n for n in series if n > steps))
 
 
+class Pace(tf.train.experimental.PythonState):
+    """Where a run stands in its schedule; part of a checkpoint.
+
+    Attributes:
+      steps_each: critic steps for every generator step, now.
+      since_generator: critic steps since the last generator step.
+      accuracy: moving average of the critic's accuracy on fakes.
+    """
+
+    def __init__(self, schedule: CriticSchedule):
+        self._schedule = schedule
+        self.steps_each, self.since_generator, self.accuracy = schedule.steps, 0, 1.0
+
+    def serialize(self) -> str:
+        """For `tf.train.Checkpoint`."""
+        return json.dumps([self.steps_each, self.since_generator, self.accuracy])
+
+    def deserialize(self, string_value: str) -> None:
+        """For `tf.train.Checkpoint`."""
+        self.steps_each, self.since_generator, self.accuracy = json.loads(string_value)
+
+    def advance(self) -> bool:
+        """Counts a critic step; whether a generator step follows it."""
+        self.since_generator += 1
+        due = self.since_generator >= self.steps_each
+        if due:
+            self.since_generator = 0
+        return due
+
+    def adapt(self, fake_accuracy: float) -> None:
+        """Takes in the critic's accuracy on the fakes of a generator step, in [0, 1]."""
+        if not self._schedule.adaptive:
+            return
+        decay = self._schedule.decay
+        self.accuracy = decay * self.accuracy + (1.0 - decay) * fake_accuracy
+        if self.accuracy < self._schedule.threshold:
+            self.steps_each = self._schedule.following(self.steps_each)
+            self.accuracy = 1.0  # give the larger number time to act
+
+
 class ArtGAN(tf.keras.Model):
     """Generator and critic under one `fit`, where a step is a critic step.
 
@@ -65,6 +106,8 @@ class ArtGAN(tf.keras.Model):
       average: its exponential moving average, the network to release.
       critic: private; never released.
     """
+
+    train_function: Any  # set by Keras
 
     def __init__(self, generator: Generator, critic: Critic, ema_decay: float = 0.999):
         """Puts the networks together.
@@ -85,10 +128,7 @@ class ArtGAN(tf.keras.Model):
         self._ema_decay = _validate.probability("ema_decay", ema_decay)
         self._build_networks()
         self.average.set_weights(generator.get_weights())
-        # Counters that steer the schedule; they belong to a checkpoint.
-        self.critic_steps_each = tf.Variable(1, trainable=False, dtype=tf.int64)
-        self.since_generator_step = tf.Variable(0, trainable=False, dtype=tf.int64)
-        self.fake_accuracy_average = tf.Variable(1.0, trainable=False)
+        self.pace = Pace(CriticSchedule())
 
     def _build_networks(self) -> None:
         """Creates the weights, and makes sure that no row of a batch depends on another."""
@@ -131,15 +171,17 @@ class ArtGAN(tf.keras.Model):
             )
         super().compile()
         self.critic_optimizer, self.generator_optimizer = critic_optimizer, generator_optimizer
+        # All variables exist before the first step, so that a checkpoint that lacks one is seen at once.
+        critic_optimizer._create_all_weights(self.critic.trainable_variables)
+        generator_optimizer._create_all_weights(self.generator.trainable_variables)
         self._loss = loss
         weight = loss.penalty_weight if penalty_weight is None else penalty_weight
         self._penalty_weight = _validate.non_negative("penalty_weight", weight)
-        self._schedule = schedule
+        self.pace = Pace(schedule)
         self._generator_batch_size = _validate.positive_int(
             "generator_batch_size", generator_batch_size
         )
         self._latent_seed = latent_seed
-        self.critic_steps_each.assign(schedule.steps)
         mean = tf.keras.metrics.Mean
         self._critic_loss, self._generator_loss = mean("critic_loss"), mean("generator_loss")
         self._gradient_norm, self._clipped_share = mean("gradient_norm"), mean("clipped_share")
@@ -281,25 +323,16 @@ class ArtGAN(tf.keras.Model):
             }
 
         def train_function(iterator: Any) -> dict[str, tf.Tensor]:
-            due = int(self.since_generator_step) + 1 >= int(self.critic_steps_each)
+            due = self.pace.advance()
             if due:
                 self._fake_accuracy.reset_state()
             logs = step(iterator, due)
-            self.since_generator_step.assign(0 if due else self.since_generator_step + 1)
-            if due and self._schedule.adaptive:
-                self._adapt(float(logs["fake_accuracy"]))
+            if due:
+                self.pace.adapt(float(logs["fake_accuracy"]))
             return logs
 
         self.train_function = train_function
         return train_function
-
-    def _adapt(self, fake_accuracy: float) -> None:
-        decay = self._schedule.decay
-        average = decay * float(self.fake_accuracy_average) + (1.0 - decay) * fake_accuracy
-        if average < self._schedule.threshold:
-            self.critic_steps_each.assign(self._schedule.following(int(self.critic_steps_each)))
-            average = 1.0  # give the larger number time to act
-        self.fake_accuracy_average.assign(average)
 
 
 def _fold_in(seed: tf.Tensor, data: Any) -> tf.Tensor:

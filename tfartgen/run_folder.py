@@ -140,7 +140,7 @@ class Progress:
     @property
     def steps(self) -> int:
         """Critic steps taken, by the optimizer's own count."""
-        return int(self._optimizer.iterations)
+        return int(self._optimizer.iterations.numpy())
 
     def restore(self) -> int:
         """Goes back to the newest checkpoint that can be read, and cuts the ledger to it.

@@ -80,6 +80,7 @@ class PoissonSampler(Sampler):
 
     @property
     def name(self) -> str:
+        """As in the ledger."""
         return "poisson"
 
     def batches(self, split: Split) -> tf.data.Dataset:
@@ -113,6 +114,7 @@ class ShuffleSampler(Sampler):
 
     @property
     def name(self) -> str:
+        """As in the ledger."""
         return "shuffle"
 
     def batches(self, split: Split) -> tf.data.Dataset:

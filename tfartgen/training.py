@@ -105,7 +105,7 @@ class _Run:
         """Noise multiplier of the run: the stored one, the one asked for, or the calibrated one."""
         asked = _run_identity(self._config, self._data)
         stored = self._folder.settle({**asked, "sigma": self._config.noise_multiplier})
-        if stored["sigma"] is None:
+        if stored["sigma"] is None and self._config.epsilon is not None:
             stored["sigma"] = accounting.calibrate_noise_multiplier(
                 self._config.epsilon,
                 self._config.delta,
@@ -246,9 +246,6 @@ def _make_sampler(config: TrainConfig, data: PrivateData, keys: KeySource) -> Sa
 
 
 def _progress_of(gan: ArtGAN, folder: RunFolder) -> Progress:
-    # Slots exist before a restore, so that a checkpoint which lacks one is seen at once.
-    gan.critic_optimizer._create_all_weights(gan.critic.trainable_variables)
-    gan.generator_optimizer._create_all_weights(gan.generator.trainable_variables)
     return Progress(
         folder,
         generator=gan.generator,
@@ -256,9 +253,7 @@ def _progress_of(gan: ArtGAN, folder: RunFolder) -> Progress:
         critic=gan.critic,
         critic_optimizer=gan.critic_optimizer,
         generator_optimizer=gan.generator_optimizer,
-        critic_steps_each=gan.critic_steps_each,
-        since_generator_step=gan.since_generator_step,
-        fake_accuracy_average=gan.fake_accuracy_average,
+        pace=gan.pace,
     )
 
 

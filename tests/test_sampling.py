@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler that runs is the one that is priced."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from tfartgen import sampling
+from tfartgen.data import Split
+
+
+def identified_split(count):
+    """Records whose label is their position."""
+    images = np.zeros((count, 8, 8, 1), np.uint8)
+    return Split.from_arrays(images, np.arange(count, dtype=np.int32))
+
+
+def drawn(sampler, split, batches):
+    """Labels of the first batches."""
+    return [labels.numpy() for _, labels in itertools.islice(iter(sampler.batches(split)), batches)]
+
+
+def test_promise_3_inclusion_frequencies_match_the_rate_that_is_priced():
+    n, b, batches = 200, 30, 400
+    sampler = sampling.PoissonSampler(n, b)
+    rate = sampler.stretch(1.0, 1.0, batches).sampling_rate
+    assert rate == b / n
+    included = np.zeros((batches, n))
+    for row, labels in enumerate(drawn(sampler, identified_split(n), batches)):
+        assert len(set(labels)) == len(labels)
+        included[row, labels] = 1
+    total = stats.binomtest(int(included.sum()), batches * n, rate)
+    assert total.pvalue > 1e-4
+    assert stats.binomtest(int(included.sum()), batches * n, rate * 1.1).pvalue < 1e-4
+    # Independent records: batch sizes have the binomial's variance, and so has every record's count.
+    for counts, trials in ((included.sum(1), n), (included.sum(0), batches)):
+        variance = trials * rate * (1 - rate)
+        statistic = np.sum((counts - trials * rate) ** 2) / variance
+        assert 1e-4 < stats.chi2.cdf(statistic, len(counts)) < 1 - 1e-4
+    # Independent of the past: successive batches share q^2 n records on average.
+    shared = np.sum(included[1:] * included[:-1])
+    assert stats.binomtest(int(shared), (batches - 1) * n, rate**2).pvalue > 1e-4
+
+
+def test_promise_3_the_event_is_that_of_the_sampler():
+    poisson = sampling.PoissonSampler(100, 10).stretch(2.0, 0.5, 7)
+    assert "PoissonSampled" in repr(poisson.event())
+    assert (poisson.sampler, poisson.batch_size, poisson.steps) == ("poisson", 10, 7)
+    shuffled = sampling.ShuffleSampler(100, 10).stretch(2.0, 0.5, 25).event()
+    assert "PoissonSampled" not in repr(shuffled)
+    assert shuffled.count == 3  # each record is in at most 3 batches of 2.5 passes
+
+
+@pytest.mark.parametrize("n, b", [(100, 10), (100, 51), (7, 7), (10, 3)])
+def test_promise_3_a_shuffled_record_is_in_no_more_batches_than_is_priced(n, b):
+    sampler = sampling.ShuffleSampler(n, b)
+    for steps in range(1, 12):
+        counts = np.bincount(np.concatenate(drawn(sampler, identified_split(n), steps)))
+        assert counts.max() <= sampler.stretch(1.0, 1.0, steps).event().count
+
+
+def test_promise_10_no_seed_reaches_the_sampling():
+    draws = []
+    for _ in range(2):
+        tf.keras.utils.set_random_seed(0)
+        draws += drawn(sampling.PoissonSampler(200, 100), identified_split(200), 2)
+    assert len({labels.tobytes() for labels in draws}) == 4
+
+
+def test_images_and_labels_stay_together_and_uint8():
+    labels = np.arange(50, dtype=np.int32)
+    images = np.tile(labels[:, None, None, None], (1, 8, 8, 1)).astype(np.uint8)
+    for sampler in (sampling.PoissonSampler(50, 20), sampling.ShuffleSampler(50, 20)):
+        batch_images, batch_labels = next(iter(sampler.batches(Split.from_arrays(images, labels))))
+        assert batch_images.dtype == tf.uint8
+        np.testing.assert_array_equal(batch_images[:, 0, 0, 0], batch_labels)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_stripes_make_up_the_batch(replicas):
+    batches = tf.data.Dataset.from_tensors((np.zeros((7, 2)), np.arange(7))).repeat(2)
+    parts = [labels.numpy() for _, labels in sampling.striped(batches, replicas)]
+    assert len(parts) == 2 * replicas
+    assert sorted(np.concatenate(parts[:replicas])) == list(range(7))
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ValueError, match="batch_size 11 exceeds the 10 training records"):
+        sampling.PoissonSampler(10, 11)
