@@ -49,8 +49,8 @@ class TrainConfig:
     loss: str = "hinge"
     penalty_weight: float = 0.0
     critic_steps: str = "1"
-    critic_learning_rate: float = 1e-3
-    generator_learning_rate: float = 1e-3
+    critic_learning_rate: float = 2e-3
+    generator_learning_rate: float = 2e-3
     generator_batch_size: int = 64
     ema_decay: float = 0.999
     latent_dim: int = 64
