@@ -7,6 +7,7 @@ epsilon is dp-accounting's; we choose the event, the accuracy and the accountant
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import importlib.metadata
@@ -19,29 +20,37 @@ from collections.abc import Iterable, Sequence
 import dp_accounting
 import numpy as np
 from dp_accounting import pld, rdp
+from scipy import optimize
 
 from tfartgen import _validate
 
 #: Above this epsilon the worst-case guarantee allows a likelihood ratio of e^20: it says nothing of use.
 MEANINGFUL_EPSILON = 20.0
 
-#: Largest noise multiplier that calibration tries.
-MAX_NOISE_MULTIPLIER = 1e4
+#: The noise multipliers between which calibration searches.
+MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER = 1e-3, 1e4
 
 SAMPLERS = ("poisson", "shuffle")
 
-#: Finest grid of privacy losses, kept up to `_FINE_EPSILON`; above it the grid grows with epsilon.
-_FINEST_INTERVAL, _FINE_EPSILON = 1e-4, 50.0
+#: Noise multipliers that can be priced, beside zero: outside, dp-accounting's arithmetic overflows.
+_NOISE_RANGE = (1e-6, 1e6)
+
+#: Privacy losses are put on a grid which gives those of one step, and epsilon, this many points.
+_STEP_POINTS, _EPSILON_POINTS = 40_000, 100_000
+
+#: Above this Renyi epsilon no loss distribution is computed: it would say nothing more.
+_MAX_PLD_EPSILON = 1e4
+
+#: What double precision may add or take away in one step: of delta (the FFT), of the log of a Renyi moment.
+_ROUNDING = 1e-14
 
 _ADD_OR_REMOVE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
-#: Orders of the Renyi accountant; those next to one serve tiny noise and the KL bound.
-_ORDERS = (
-    [1 + 10.0**-x for x in (6, 5, 4, 3, 2)]
-    + [1 + x / 10.0 for x in range(1, 100)]
-    + list(range(11, 64))
-    + [128, 256, 512, 1024]
-)
+#: Orders of the Renyi accountant: dp-accounting's, and some nearer one that serve small noise.
+_ORDERS = np.array([1 + x / 100 for x in range(2, 10)] + list(rdp.RdpAccountant().orders))
+
+#: Orders for the KL divergence, which each of them bounds.
+_ORDERS_NEAR_ONE = 1 + 10.0 ** np.arange(-6, -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,45 +76,73 @@ class Stretch:
     def __post_init__(self) -> None:
         _validate.one_of("sampler", self.sampler, SAMPLERS)
         _validate.fraction("sampling_rate", self.sampling_rate)
-        _validate.non_negative("noise_multiplier", self.noise_multiplier)
+        noise = _validate.non_negative("noise_multiplier", self.noise_multiplier)
+        if noise != 0 and not _NOISE_RANGE[0] <= noise <= _NOISE_RANGE[1]:
+            raise ValueError(
+                f"noise_multiplier must be 0 or between {_NOISE_RANGE[0]:g} and {_NOISE_RANGE[1]:g}, got {noise!r}"
+            )
         _validate.positive("clip_norm", self.clip_norm)
         _validate.positive_int("batch_size", self.batch_size)
-        if self.steps != 0:
+        if self.steps != 0 or isinstance(self.steps, bool):
             _validate.positive_int("steps", self.steps)
 
-    def event(self) -> dp_accounting.DpEvent:
-        """The stretch as dp-accounting prices it.
+    @property
+    def is_private(self) -> bool:
+        """Every step that ran had noise."""
+        return self.noise_multiplier > 0 or self.steps == 0
 
-        Poisson: amplified by sampling. Shuffle: a session starts with a fresh pass, so that a record is in at
-        most `ceil(steps * q)` batches, and no amplification is claimed.
+    @property
+    def charges(self) -> int:
+        """How many times `mechanism` is charged.
+
+        Poisson: once a step. Shuffle: `ceil(steps * q)` times, since a session starts with a fresh pass and a
+        record is in at most that many of its batches.
         """
-        if self.steps == 0:
-            return dp_accounting.NoOpDpEvent()
+        return (
+            self.steps if self.sampler == "poisson" else math.ceil(self.steps * self.sampling_rate)
+        )
+
+    def mechanism(self) -> dp_accounting.DpEvent:
+        """One charge: amplified by Poisson sampling; for shuffled batches no amplification is claimed."""
         if self.noise_multiplier == 0:
             return dp_accounting.NonPrivateDpEvent()
         gaussian = dp_accounting.GaussianDpEvent(self.noise_multiplier)
         if self.sampler == "shuffle":
-            passes = math.ceil(self.steps * self.sampling_rate)
-            return dp_accounting.SelfComposedDpEvent(gaussian, passes)
-        sampled = dp_accounting.PoissonSampledDpEvent(self.sampling_rate, gaussian)
-        return dp_accounting.SelfComposedDpEvent(sampled, self.steps)
+            return gaussian
+        return dp_accounting.PoissonSampledDpEvent(self.sampling_rate, gaussian)
+
+    def event(self) -> dp_accounting.DpEvent:
+        """The stretch as dp-accounting prices it."""
+        if self.steps == 0:
+            return dp_accounting.NoOpDpEvent()
+        if self.noise_multiplier == 0:
+            return self.mechanism()
+        return dp_accounting.SelfComposedDpEvent(self.mechanism(), self.charges)
 
 
 def compose(stretches: Iterable[Stretch]) -> dp_accounting.DpEvent:
-    """All stretches as one event."""
-    return dp_accounting.ComposedDpEvent([stretch.event() for stretch in stretches])
+    """All stretches as one event; the charges of a mechanism are added up, since their order does not matter."""
+    charges: collections.Counter[dp_accounting.DpEvent] = collections.Counter()
+    for stretch in stretches:
+        if stretch.steps:
+            charges[stretch.mechanism()] += stretch.charges
+    return dp_accounting.ComposedDpEvent(
+        [dp_accounting.SelfComposedDpEvent(event, count) for event, count in charges.items()]
+    )
 
 
 def epsilon(stretches: Sequence[Stretch], delta: float, accountant: str = "pld") -> float:
     """Epsilon spent.
 
     Formal guarantee: an upper bound. The Renyi accountant's is one by theory; privacy loss distributions are
-    discretised pessimistically, on a grid that is coarser for larger epsilon so that time stays bounded.
+    discretised pessimistically, on a grid that is coarser for larger epsilon so that time stays bounded. An
+    allowance for the rounding errors of both is added.
 
     Args:
       stretches: what ran.
-      delta: probability that the bound may fail with.
-      accountant: 'pld' (privacy loss distributions) or 'rdp' (Renyi).
+      delta: probability with which the bound may fail.
+      accountant: 'pld' (privacy loss distributions, or the Renyi accountant where that gives less: see
+        `Spent.accountant`) or 'rdp' (Renyi).
 
     Returns:
       Epsilon; infinity when some steps ran without noise.
@@ -113,16 +150,50 @@ def epsilon(stretches: Sequence[Stretch], delta: float, accountant: str = "pld")
     Raises:
       ValueError: delta is not between 0 and 1, or the accountant is unknown.
     """
-    _validate.probability("delta", delta)
     _validate.one_of("accountant", accountant, ("pld", "rdp"))
-    if any(s.noise_multiplier == 0 and s.steps > 0 for s in stretches):
-        return math.inf
-    event = compose(stretches)
-    renyi = rdp.RdpAccountant(_ORDERS, _ADD_OR_REMOVE).compose(event).get_epsilon(delta)
-    if accountant == "rdp":
-        return float(renyi)
-    interval = _FINEST_INTERVAL * max(1.0, renyi / _FINE_EPSILON)
-    return float(pld.PLDAccountant(_ADD_OR_REMOVE, interval).compose(event).get_epsilon(delta))
+    by_pld, by_rdp = _bounds(stretches, delta, with_pld=accountant == "pld")
+    return min(by_pld, by_rdp)
+
+
+def _bounds(
+    stretches: Sequence[Stretch], delta: float, with_pld: bool = True
+) -> tuple[float, float]:
+    """Epsilon by PLD (infinity where it is not computed) and by RDP."""
+    _validate.probability("delta", delta)
+    if not all(stretch.is_private for stretch in stretches):
+        return math.inf, math.inf
+    by_rdp = _renyi_epsilon(_renyi(stretches, _ORDERS), delta)
+    allowance = _ROUNDING * sum(stretch.charges for stretch in stretches)
+    if not with_pld or by_rdp > _MAX_PLD_EPSILON or not allowance < delta:
+        return math.inf, by_rdp
+    widest = max((_widest_loss(stretch) for stretch in stretches), default=0.0)
+    interval = max(1e-6, widest / _STEP_POINTS, by_rdp / _EPSILON_POINTS)
+    losses = pld.PLDAccountant(_ADD_OR_REMOVE, interval).compose(compose(stretches))
+    return _or_infinite(losses.get_epsilon(delta - allowance)), by_rdp
+
+
+def _widest_loss(stretch: Stretch) -> float:
+    """Privacy loss of one step where noise is ten standard deviations out, as far as dp-accounting looks."""
+    noise, rate = stretch.noise_multiplier, stretch.sampling_rate
+    if stretch.sampler == "shuffle":
+        noise, rate = noise / math.sqrt(max(1, stretch.charges)), 1.0
+    plain = (0.5 + 10 * noise) / noise**2
+    return float(np.logaddexp(math.log(rate) + plain, math.log1p(-rate) if rate < 1 else -math.inf))
+
+
+def _renyi(stretches: Sequence[Stretch], orders: np.ndarray) -> np.ndarray:
+    """Renyi divergence of every order, with an allowance for rounding errors."""
+    accountant = rdp.RdpAccountant(orders, _ADD_OR_REMOVE).compose(compose(stretches))
+    allowance = _ROUNDING * sum(stretch.charges for stretch in stretches) / (orders - 1)
+    return accountant.rdp + allowance
+
+
+def _renyi_epsilon(divergences: np.ndarray, delta: float) -> float:
+    return _or_infinite(rdp.compute_epsilon(_ORDERS, divergences, delta)[0])
+
+
+def _or_infinite(value: float) -> float:
+    return float(value) if value >= 0 else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +203,8 @@ class Spent:
     Attributes:
       epsilon: by `accountant`; infinity for none.
       delta: at which it holds.
-      accountant: 'pld', or 'none' when some steps ran without noise.
+      accountant: 'pld'; 'rdp' where the Renyi accountant gives less, which is where its epsilon exceeds 10,000
+        or delta is too small for double precision; 'none' when some steps ran without noise.
       rdp_epsilon: the Renyi accountant's bound on the same.
       relation: which data sets are neighbours.
       is_meaningful: epsilon is at most `MEANINGFUL_EPSILON`.
@@ -152,15 +224,17 @@ class Spent:
 
 def spent(stretches: Sequence[Stretch], delta: float) -> Spent:
     """Prices stretches; arguments and errors as in `epsilon`."""
-    value = epsilon(stretches, delta)
+    by_pld, by_rdp = _bounds(stretches, delta)
+    value = min(by_pld, by_rdp)
     shuffled = any(s.sampler == "shuffle" for s in stretches)
     relation = "zero out one record" if shuffled else "add or remove one record"
+    accountant = "pld" if by_pld <= by_rdp else "rdp"
     meaningful = value <= MEANINGFUL_EPSILON
     return Spent(
         epsilon=value,
         delta=delta,
-        accountant="pld" if math.isfinite(value) else "none",
-        rdp_epsilon=epsilon(stretches, delta, "rdp"),
+        accountant=accountant if math.isfinite(value) else "none",
+        rdp_epsilon=by_rdp,
         relation=relation,
         is_meaningful=meaningful,
         explanation=_explain(value, delta, relation, meaningful),
@@ -195,25 +269,34 @@ def calibrate_noise_multiplier(
       ValueError: a setting is out of range, or no noise multiplier up to 1e4 reaches the target.
     """
     _validate.positive("epsilon", target_epsilon)
+    _validate.positive_int("steps", steps)
 
-    @functools.cache
-    def cost(noise: float) -> float:
+    @functools.lru_cache(maxsize=None)
+    def cost(noise: float, accountant: str = "pld") -> float:
         stretch = Stretch(sampler, sampling_rate, noise, clip_norm, batch_size, steps)
-        return epsilon([stretch], delta)
+        return epsilon([stretch], delta, accountant)
 
-    low, high = 0.05, 0.1
-    while not cost(high) <= target_epsilon:
-        low, high = high, high * 2
-        if high > MAX_NOISE_MULTIPLIER:
-            raise ValueError(
-                f"--epsilon={target_epsilon:g} with delta {delta:g} is out of reach: no noise multiplier up to "
-                f"{MAX_NOISE_MULTIPLIER:g} suffices for {steps} steps at rate {sampling_rate:.3g}; raise --epsilon or "
-                "lower --steps or --batch_size"
-            )
-    while high / low > 1.001:
+    def excess(log_noise: float) -> float:
+        return math.log(max(cost(math.exp(log_noise)), 1e-30) / target_epsilon)
+
+    if cost(MIN_NOISE_MULTIPLIER) <= target_epsilon:
+        return MIN_NOISE_MULTIPLIER
+    if not cost(MAX_NOISE_MULTIPLIER) <= target_epsilon:
+        raise ValueError(
+            f"--epsilon={target_epsilon:g} with delta {delta:g} is out of reach: no noise multiplier up to "
+            f"{MAX_NOISE_MULTIPLIER:g} suffices for {steps} steps at rate {sampling_rate:.3g}; raise --epsilon or "
+            "lower --steps or --batch_size"
+        )
+    low, high = MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER
+    while high / low > 1.05:  # the Renyi accountant is fast, and never gives less
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if cost(middle) <= target_epsilon else (middle, high)
-    return high
+        low, high = (low, middle) if cost(middle, "rdp") <= target_epsilon else (middle, high)
+    while low > MIN_NOISE_MULTIPLIER and cost(low) <= target_epsilon:
+        low, high = max(MIN_NOISE_MULTIPLIER, low * low / high / 1.05), low
+    noise = math.exp(optimize.brentq(excess, math.log(low), math.log(high), xtol=2e-4))
+    while not cost(noise) <= target_epsilon:
+        noise *= 1.0002
+    return noise
 
 
 class EpsilonMeter:
@@ -227,44 +310,30 @@ class EpsilonMeter:
           template: the stretch that runs now; its number of steps does not matter.
           delta: as in `epsilon`.
         """
-        self._log_delta = math.log(_validate.probability("delta", delta))
-        self._orders = np.array([order for order in _ORDERS if order > 1.0])
-        self._shuffled = template.sampler == "shuffle"
-        self._rate = template.sampling_rate
-        before = [s for s in stretches_before if s.steps]
-        unit = dataclasses.replace(template, steps=1)
-        self._infinite = any(s.noise_multiplier == 0 for s in [*before, unit])
-        if not self._infinite:
-            self._before = self._rdp(compose(before)) if before else 0.0
-            self._per_step = self._rdp(unit.event())
-
-    def _rdp(self, event: dp_accounting.DpEvent) -> np.ndarray:
-        accountant = rdp.RdpAccountant(self._orders, _ADD_OR_REMOVE).compose(event)
-        return np.array(accountant._rdp)  # pylint: disable=protected-access
+        self._delta = _validate.probability("delta", delta)
+        self._template = dataclasses.replace(template, steps=1)
+        self._private = all(s.is_private for s in [*stretches_before, self._template])
+        if self._private:
+            self._before = _renyi(stretches_before, _ORDERS)
+            self._per_charge = _renyi([self._template], _ORDERS)
 
     def at(self, steps: int) -> float:
-        """Epsilon after so many steps of the running stretch (Canonne et al. 2020, arXiv 2004.00010, prop. 12)."""
-        if self._infinite:
+        """Epsilon by the Renyi accountant after so many steps of the running stretch."""
+        if not self._private:
             return math.inf
-        count = math.ceil(steps * self._rate) if self._shuffled else steps
-        total, order = self._before + count * self._per_step, self._orders
-        bound = total + np.log1p(-1 / order) - (self._log_delta + np.log(order)) / (order - 1)
-        return float(max(0.0, np.min(bound[order > 1.01])))
+        charges = dataclasses.replace(self._template, steps=steps).charges
+        return _renyi_epsilon(self._before + charges * self._per_charge, self._delta)
 
 
 def kl_bound(stretches: Sequence[Stretch]) -> float:
     """Bound on the expected privacy loss, KL(release of D || release of D'), in nats.
 
-    The Renyi divergence of every order above one bounds KL; the order is taken to one.
+    Formal guarantee: the Renyi divergence of every order above one bounds KL; this is the least over orders
+    that come close to one.
     """
-    if any(s.noise_multiplier == 0 and s.steps > 0 for s in stretches):
+    if not all(stretch.is_private for stretch in stretches):
         return math.inf
-    order = 1 + 1e-6
-    total = 0.0
-    for stretch in stretches:
-        accountant = rdp.RdpAccountant([order], _ADD_OR_REMOVE).compose(stretch.event())
-        total += float(accountant._rdp[0])  # pylint: disable=protected-access
-    return total
+    return float(np.min(_renyi(stretches, _ORDERS_NEAR_ONE)))
 
 
 class Ledger:
@@ -287,7 +356,7 @@ class Ledger:
           ValueError: a line is damaged; the message names file and line.
           OSError: the file cannot be read.
         """
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
         return cls([_parse(line, path, number) for number, line in enumerate(lines, 1)])
 
     def truncate(self, steps: int) -> None:
@@ -300,15 +369,19 @@ class Ledger:
             left -= taken
         self.stretches = kept
 
-    def record(self, stretch: Stretch) -> None:
-        """Appends a stretch; one that goes on with the mechanism of the last is merged with it.
+    def record(self, stretch: Stretch, *, continues: bool = False) -> None:
+        """Appends a stretch, merged with the last one if that is the same mechanism going on.
 
-        Shuffled stretches are never merged across sessions: each starts a fresh pass. Within a session the
-        caller records the difference, which prices at least as much apart as together.
+        Formal guarantee: shuffled stretches apart cost at least as much as merged. They are merged only on the
+        caller's word, since a session that starts anew is a fresh pass, which may bring a record back at once.
+
+        Args:
+          stretch: what ran since the last record.
+          continues: it went on with the pass over the data that the last stretch was in.
         """
         last = self.stretches[-1] if self.stretches else None
         same = last is not None and dataclasses.replace(last, steps=stretch.steps) == stretch
-        if last is not None and same and stretch.sampler == "poisson":
+        if last is not None and same and (continues or stretch.sampler == "poisson"):
             self.stretches[-1] = dataclasses.replace(last, steps=last.steps + stretch.steps)
         else:
             self.stretches.append(stretch)
@@ -317,20 +390,24 @@ class Ledger:
         """Writes the ledger; a reader sees the old one or the new one, whole."""
         path = pathlib.Path(path)
         temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            for stretch in self.stretches:
-                fields = {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
-                file.write(json.dumps(fields) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                for stretch in self.stretches:
+                    fields = {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
+                    file.write(json.dumps(fields, default=lambda number: number.item()) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def _parse(line: str, path: str | os.PathLike[str], number: int) -> Stretch:
     try:
         fields = json.loads(line)
-        if fields.pop("mechanism") != "gaussian":
-            raise ValueError("unknown mechanism")
+        if not isinstance(fields, dict) or fields.pop("mechanism", None) != "gaussian":
+            raise ValueError("no Gaussian mechanism")
         return Stretch(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} line {number} is damaged ({error}); restore the ledger") from None
