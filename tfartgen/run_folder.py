@@ -14,6 +14,7 @@ doing it again draws fresh batches and fresh noise, and the ledger is cut back t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -42,6 +43,7 @@ class RunFolder:
           OSError: it cannot be made or written.
         """
         self.path = pathlib.Path(path)
+        self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / ".lock", "w", encoding="utf-8")
         try:
@@ -52,7 +54,12 @@ class RunFolder:
             ) from None
 
     def close(self) -> None:
-        """Lets other processes have the folder."""
+        """Lets other processes have the folder; one that was made in vain is removed."""
+        if self._made and not (self.path / "config.json").exists():
+            with contextlib.suppress(OSError):  # not empty: somebody else's
+                os.unlink(self._lock.name)
+                for folder in self._made:
+                    folder.rmdir()
         self._lock.close()
 
     @property
@@ -64,8 +71,8 @@ class RunFolder:
         """Writes the run's configuration, or checks that it is the one already there.
 
         Args:
-          config: flat JSON-able settings. A None stands for a value that is derived from the others, and takes
-            the stored one.
+          config: flat JSON-able settings. A `noise_multiplier` of None is calibrated to the others, and takes the
+            stored one.
 
         Returns:
           The configuration of the run, the stored one if there is one.
@@ -78,7 +85,8 @@ class RunFolder:
             return config
         for field in sorted(set(stored) | set(config)):
             was, now = stored.get(field, _MISSING), config.get(field, _MISSING)
-            if now is not None and was != now:
+            calibrated = field == "noise_multiplier" and now is None
+            if was != now and not calibrated:
                 raise ValueError(
                     f"run_dir {self.path} holds a run with {field}={was}, not {now}; repeat that setting to resume it, "
                     "or give another --run_dir (or --name)"
@@ -130,6 +138,7 @@ class Progress:
           **tracked: what a checkpoint holds; `critic_optimizer` among it, whose `iterations` count critic steps.
         """
         self._optimizer = tracked["critic_optimizer"]
+        self._recorded = False  # whether this session is in the ledger
         self._ledger_path = folder.path / "ledger.jsonl"
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(**tracked), str(folder.path / "checkpoints"), max_to_keep=keep
@@ -167,7 +176,7 @@ class Progress:
         try:
             status = self._manager.checkpoint.restore(checkpoint)
             status.assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError, OSError):
+        except (tf.errors.OpError, AssertionError, ValueError, OSError, IndexError):
             self.notes.append(
                 f"checkpoint {os.path.basename(checkpoint)} is damaged: going back to the one before"
             )
@@ -199,7 +208,9 @@ class Progress:
         """
         new_steps = self.steps - self.ledger.steps
         if new_steps:
-            self.ledger.record(dataclasses.replace(template, steps=new_steps))
+            stretch = dataclasses.replace(template, steps=new_steps)
+            self.ledger.record(stretch, continues=self._recorded)
+            self._recorded = True
         self.ledger.write(self._ledger_path)
         try:
             self._manager.save(checkpoint_number=self.steps)

@@ -61,8 +61,9 @@ def _steps_line(result: RunResult, data: PrivateData) -> str:
 
 
 def _privacy_lines(result: RunResult) -> list[str]:
-    spent = result.spent
-    text = f"{spent.explanation}"
+    text = result.spent.explanation
+    if result.void_reasons:
+        text = f"VOID: {'; '.join(result.void_reasons)}. No guarantee."
     return textwrap.wrap(text, _WIDTH, initial_indent="Privacy:   ", subsequent_indent=" " * 11)
 
 

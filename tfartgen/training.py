@@ -36,6 +36,7 @@ class RunResult:
       stopped_by: number of the signal that stopped it, None when it ended by itself.
       already_finished: whether there was nothing left to do.
       notes: lines for people.
+      void_reasons: why `spent` guarantees nothing; empty if it holds.
     """
 
     steps: int
@@ -45,6 +46,7 @@ class RunResult:
     stopped_by: Optional[signal.Signals] = None
     already_finished: bool = False
     notes: tuple[str, ...] = ()
+    void_reasons: tuple[str, ...] = ()
 
 
 def train(
@@ -103,10 +105,13 @@ class _Run:
 
     def _settle_noise(self) -> float:
         """Noise multiplier of the run: the stored one, the one asked for, or the calibrated one."""
-        asked = _run_identity(self._config, self._data)
-        stored = self._folder.settle({**asked, "sigma": self._config.noise_multiplier})
-        if stored["sigma"] is None and self._config.epsilon is not None:
-            stored["sigma"] = accounting.calibrate_noise_multiplier(
+        asked = {
+            **_run_identity(self._config, self._data),
+            "predictable_noise": self._keys is not operating_system_keys,
+        }
+        stored = self._folder.settle(asked)
+        if stored["noise_multiplier"] is None:
+            stored["noise_multiplier"] = accounting.calibrate_noise_multiplier(
                 self._config.epsilon,
                 self._config.delta,
                 sampler=self._sampler.name,
@@ -116,7 +121,7 @@ class _Run:
                 steps=self._config.steps,
             )
         self._folder.write_config(stored)
-        return stored["sigma"]
+        return stored["noise_multiplier"]
 
     def go(self, checkpoint_minutes: float) -> RunResult:
         strategy = _strategy()
@@ -177,13 +182,12 @@ class _Run:
         return None if stopper.received is None else signal.Signals(stopper.received)
 
     def _export(self) -> pathlib.Path:
-        void = [] if self._keys is operating_system_keys else ["the noise was predictable (a test)"]
         statement = release.privacy_statement(
             self._progress.ledger.stretches,
             self._config.delta,
             critic_steps=self._progress.steps,
             budget_epsilon=self._config.epsilon,
-            void_reasons=void,
+            void_reasons=self._void_reasons,
         )
         return release.export_generator(
             self._gan.average,
@@ -193,6 +197,12 @@ class _Run:
             name=self._data.name,
         )
 
+    @property
+    def _void_reasons(self) -> tuple[str, ...]:
+        if self._keys is operating_system_keys:
+            return ()
+        return ("the noise was predictable (a test)",)
+
     def _result(self, model_path: Optional[pathlib.Path], **facts: Any) -> RunResult:
         return RunResult(
             steps=self._progress.steps,
@@ -200,6 +210,7 @@ class _Run:
             spent=accounting.spent(self._progress.ledger.stretches, self._config.delta),
             model_path=model_path,
             notes=tuple(self._progress.notes),
+            void_reasons=self._void_reasons,
             **facts,
         )
 
@@ -259,8 +270,8 @@ def _progress_of(gan: ArtGAN, folder: RunFolder) -> Progress:
 
 def _run_identity(config: TrainConfig, data: PrivateData) -> dict[str, Any]:
     """What must not change between the sessions of a run, as flat JSON-able fields."""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "noise_multiplier"}
     identity = {
+        **dataclasses.asdict(config),
         "dataset": data.name,
         "image_shape": list(data.image_shape),
         "class_names": list(data.class_names),
@@ -269,7 +280,7 @@ def _run_identity(config: TrainConfig, data: PrivateData) -> dict[str, Any]:
     if config.sampling == "poisson":  # the data is in memory
         images, labels = data.train.arrays()
         identity["data_checksum"] = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
-    return {**settings, **identity}
+    return identity
 
 
 def _strategy() -> tf.distribute.Strategy:
