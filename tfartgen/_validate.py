@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numbers
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 
@@ -48,4 +48,5 @@ def positive_int(name: str, value: Any) -> Any:
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
     """One of the choices."""
-    return _require(value in choices, name, f"one of {', '.join(map(str, choices))}", value)
+    known = isinstance(value, Hashable) and value in choices
+    return _require(known, name, f"one of {', '.join(map(str, choices))}", value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ran -> a `DpEvent` -> epsilon. Nothing here looks at settings: only at stretches of critic steps that ran.
+"""What ran -> epsilon. Nothing here looks at settings: only at stretches of critic steps (`ledger`).
 
 Neighbouring data sets differ by one record, added or removed (zeroed out where batches are shuffled). Every
 epsilon is dp-accounting's; we choose the event, the accuracy and the accountant.
@@ -7,15 +7,11 @@ epsilon is dp-accounting's; we choose the event, the accuracy and the accountant
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import importlib.metadata
-import json
 import math
-import os
-import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import dp_accounting
 import numpy as np
@@ -23,6 +19,23 @@ from dp_accounting import pld, rdp
 from scipy import optimize
 
 from tfartgen import _validate
+from tfartgen.ledger import SAMPLERS, Ledger, Stretch, compose
+
+__all__ = [
+    "MAX_NOISE_MULTIPLIER",
+    "MEANINGFUL_EPSILON",
+    "MIN_NOISE_MULTIPLIER",
+    "SAMPLERS",
+    "EpsilonMeter",
+    "Ledger",
+    "Spent",
+    "Stretch",
+    "calibrate_noise_multiplier",
+    "compose",
+    "epsilon",
+    "kl_bound",
+    "spent",
+]
 
 #: Above this epsilon the worst-case guarantee allows a likelihood ratio of e^20: it says nothing of use.
 MEANINGFUL_EPSILON = 20.0
@@ -30,19 +43,15 @@ MEANINGFUL_EPSILON = 20.0
 #: The noise multipliers between which calibration searches.
 MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER = 1e-3, 1e4
 
-SAMPLERS = ("poisson", "shuffle")
-
-#: Noise multipliers that can be priced, beside zero: outside, dp-accounting's arithmetic overflows.
-_NOISE_RANGE = (1e-6, 1e6)
-
 #: Privacy losses are put on a grid which gives those of one step, and epsilon, this many points.
 _STEP_POINTS, _EPSILON_POINTS = 40_000, 100_000
 
 #: Above this Renyi epsilon no loss distribution is computed: it would say nothing more.
 _MAX_PLD_EPSILON = 1e4
 
-#: What double precision may add or take away in one step: of delta (the FFT), of the log of a Renyi moment.
-_ROUNDING = 1e-14
+#: Allowances for the arithmetic of one step: in delta (what the FFT may add or take), and in the log of a Renyi
+#: moment of the sampled Gaussian (dp-accounting ends its series where terms fall below e^-30).
+_DELTA_ALLOWANCE, _MOMENT_ALLOWANCE = 1e-14, 2e-13
 
 _ADD_OR_REMOVE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
@@ -50,85 +59,7 @@ _ADD_OR_REMOVE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 _ORDERS = np.array([1 + x / 100 for x in range(2, 10)] + list(rdp.RdpAccountant().orders))
 
 #: Orders for the KL divergence, which each of them bounds.
-_ORDERS_NEAR_ONE = 1 + 10.0 ** np.arange(-6, -1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stretch:
-    """Consecutive critic steps of one mechanism, as they ran.
-
-    Attributes:
-      sampler: 'poisson' or 'shuffle'.
-      sampling_rate: q, expected batch size over number of records.
-      noise_multiplier: sigma, noise standard deviation over clip norm.
-      clip_norm: S, in L2 norm.
-      batch_size: expected number of records of a step.
-      steps: how many.
-    """
-
-    sampler: str
-    sampling_rate: float
-    noise_multiplier: float
-    clip_norm: float
-    batch_size: int
-    steps: int
-
-    def __post_init__(self) -> None:
-        _validate.one_of("sampler", self.sampler, SAMPLERS)
-        _validate.fraction("sampling_rate", self.sampling_rate)
-        noise = _validate.non_negative("noise_multiplier", self.noise_multiplier)
-        if noise != 0 and not _NOISE_RANGE[0] <= noise <= _NOISE_RANGE[1]:
-            raise ValueError(
-                f"noise_multiplier must be 0 or between {_NOISE_RANGE[0]:g} and {_NOISE_RANGE[1]:g}, got {noise!r}"
-            )
-        _validate.positive("clip_norm", self.clip_norm)
-        _validate.positive_int("batch_size", self.batch_size)
-        if self.steps != 0 or isinstance(self.steps, bool):
-            _validate.positive_int("steps", self.steps)
-
-    @property
-    def is_private(self) -> bool:
-        """Every step that ran had noise."""
-        return self.noise_multiplier > 0 or self.steps == 0
-
-    @property
-    def charges(self) -> int:
-        """How many times `mechanism` is charged.
-
-        Poisson: once a step. Shuffle: `ceil(steps * q)` times, since a session starts with a fresh pass and a
-        record is in at most that many of its batches.
-        """
-        return (
-            self.steps if self.sampler == "poisson" else math.ceil(self.steps * self.sampling_rate)
-        )
-
-    def mechanism(self) -> dp_accounting.DpEvent:
-        """One charge: amplified by Poisson sampling; for shuffled batches no amplification is claimed."""
-        if self.noise_multiplier == 0:
-            return dp_accounting.NonPrivateDpEvent()
-        gaussian = dp_accounting.GaussianDpEvent(self.noise_multiplier)
-        if self.sampler == "shuffle":
-            return gaussian
-        return dp_accounting.PoissonSampledDpEvent(self.sampling_rate, gaussian)
-
-    def event(self) -> dp_accounting.DpEvent:
-        """The stretch as dp-accounting prices it."""
-        if self.steps == 0:
-            return dp_accounting.NoOpDpEvent()
-        if self.noise_multiplier == 0:
-            return self.mechanism()
-        return dp_accounting.SelfComposedDpEvent(self.mechanism(), self.charges)
-
-
-def compose(stretches: Iterable[Stretch]) -> dp_accounting.DpEvent:
-    """All stretches as one event; the charges of a mechanism are added up, since their order does not matter."""
-    charges: collections.Counter[dp_accounting.DpEvent] = collections.Counter()
-    for stretch in stretches:
-        if stretch.steps:
-            charges[stretch.mechanism()] += stretch.charges
-    return dp_accounting.ComposedDpEvent(
-        [dp_accounting.SelfComposedDpEvent(event, count) for event, count in charges.items()]
-    )
+_ORDERS_NEAR_ONE = 1 + 10.0 ** np.arange(-6, 1)
 
 
 def epsilon(stretches: Sequence[Stretch], delta: float, accountant: str = "pld") -> float:
@@ -163,10 +94,10 @@ def _bounds(
     if not all(stretch.is_private for stretch in stretches):
         return math.inf, math.inf
     by_rdp = _renyi_epsilon(_renyi(stretches, _ORDERS), delta)
-    allowance = _ROUNDING * sum(stretch.charges for stretch in stretches)
+    allowance = _DELTA_ALLOWANCE * sum(stretch.charges for stretch in stretches)
     if not with_pld or by_rdp > _MAX_PLD_EPSILON or not allowance < delta:
         return math.inf, by_rdp
-    widest = max((_widest_loss(stretch) for stretch in stretches), default=0.0)
+    widest = max((_widest_loss(stretch) for stretch in stretches if stretch.steps), default=0.0)
     interval = max(1e-6, widest / _STEP_POINTS, by_rdp / _EPSILON_POINTS)
     losses = pld.PLDAccountant(_ADD_OR_REMOVE, interval).compose(compose(stretches))
     return _or_infinite(losses.get_epsilon(delta - allowance)), by_rdp
@@ -176,7 +107,7 @@ def _widest_loss(stretch: Stretch) -> float:
     """Privacy loss of one step where noise is ten standard deviations out, as far as dp-accounting looks."""
     noise, rate = stretch.noise_multiplier, stretch.sampling_rate
     if stretch.sampler == "shuffle":
-        noise, rate = noise / math.sqrt(max(1, stretch.charges)), 1.0
+        noise, rate = noise / math.sqrt(stretch.charges), 1.0
     plain = (0.5 + 10 * noise) / noise**2
     return float(np.logaddexp(math.log(rate) + plain, math.log1p(-rate) if rate < 1 else -math.inf))
 
@@ -184,7 +115,8 @@ def _widest_loss(stretch: Stretch) -> float:
 def _renyi(stretches: Sequence[Stretch], orders: np.ndarray) -> np.ndarray:
     """Renyi divergence of every order, with an allowance for rounding errors."""
     accountant = rdp.RdpAccountant(orders, _ADD_OR_REMOVE).compose(compose(stretches))
-    allowance = _ROUNDING * sum(stretch.charges for stretch in stretches) / (orders - 1)
+    sampled = sum(s.steps for s in stretches if s.sampler == "poisson" and s.sampling_rate < 1)
+    allowance = sampled * _MOMENT_ALLOWANCE / (orders - 1)
     return accountant.rdp + allowance
 
 
@@ -271,7 +203,7 @@ def calibrate_noise_multiplier(
     _validate.positive("epsilon", target_epsilon)
     _validate.positive_int("steps", steps)
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def cost(noise: float, accountant: str = "pld") -> float:
         stretch = Stretch(sampler, sampling_rate, noise, clip_norm, batch_size, steps)
         return epsilon([stretch], delta, accountant)
@@ -334,80 +266,3 @@ def kl_bound(stretches: Sequence[Stretch]) -> float:
     if not all(stretch.is_private for stretch in stretches):
         return math.inf
     return float(np.min(_renyi(stretches, _ORDERS_NEAR_ONE)))
-
-
-class Ledger:
-    """Stretches of critic steps in the order in which they ran, on file as one JSON line each."""
-
-    def __init__(self, stretches: Iterable[Stretch] = ()):
-        """Holds what ran already."""
-        self.stretches = list(stretches)
-
-    @property
-    def steps(self) -> int:
-        """Critic steps of all stretches."""
-        return sum(stretch.steps for stretch in self.stretches)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Ledger:
-        """Reads a ledger.
-
-        Raises:
-          ValueError: a line is damaged; the message names file and line.
-          OSError: the file cannot be read.
-        """
-        lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        return cls([_parse(line, path, number) for number, line in enumerate(lines, 1)])
-
-    def truncate(self, steps: int) -> None:
-        """Forgets what came after that many steps."""
-        kept, left = [], steps
-        for stretch in self.stretches:
-            taken = min(left, stretch.steps)
-            if taken:
-                kept.append(dataclasses.replace(stretch, steps=taken))
-            left -= taken
-        self.stretches = kept
-
-    def record(self, stretch: Stretch, *, continues: bool = False) -> None:
-        """Appends a stretch, merged with the last one if that is the same mechanism going on.
-
-        Formal guarantee: shuffled stretches apart cost at least as much as merged. They are merged only on the
-        caller's word, since a session that starts anew is a fresh pass, which may bring a record back at once.
-
-        Args:
-          stretch: what ran since the last record.
-          continues: it went on with the pass over the data that the last stretch was in.
-        """
-        last = self.stretches[-1] if self.stretches else None
-        same = last is not None and dataclasses.replace(last, steps=stretch.steps) == stretch
-        if last is not None and same and (continues or stretch.sampler == "poisson"):
-            self.stretches[-1] = dataclasses.replace(last, steps=last.steps + stretch.steps)
-        else:
-            self.stretches.append(stretch)
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes the ledger; a reader sees the old one or the new one, whole."""
-        path = pathlib.Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                for stretch in self.stretches:
-                    fields = {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
-                    file.write(json.dumps(fields, default=lambda number: number.item()) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _parse(line: str, path: str | os.PathLike[str], number: int) -> Stretch:
-    try:
-        fields = json.loads(line)
-        if not isinstance(fields, dict) or fields.pop("mechanism", None) != "gaussian":
-            raise ValueError("no Gaussian mechanism")
-        return Stretch(**fields)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} line {number} is damaged ({error}); restore the ledger") from None

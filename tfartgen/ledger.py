@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ran: stretches of critic steps as immutable values, as events to price, and on file.
+
+Nothing here looks at settings, and nothing here prices (`accounting` does).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable
+
+import dp_accounting
+
+from tfartgen import _validate
+
+SAMPLERS = ("poisson", "shuffle")
+
+#: Noise multipliers that can be priced, beside zero: outside, dp-accounting's arithmetic overflows.
+_NOISE_RANGE = (1e-6, 1e6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Consecutive critic steps of one mechanism, as they ran.
+
+    Attributes:
+      sampler: 'poisson' or 'shuffle'.
+      sampling_rate: q, expected batch size over number of records.
+      noise_multiplier: sigma, noise standard deviation over clip norm.
+      clip_norm: S, in L2 norm.
+      batch_size: expected number of records of a step.
+      steps: how many.
+    """
+
+    sampler: str
+    sampling_rate: float
+    noise_multiplier: float
+    clip_norm: float
+    batch_size: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        _validate.one_of("sampler", self.sampler, SAMPLERS)
+        _validate.fraction("sampling_rate", self.sampling_rate)
+        noise = _validate.non_negative("noise_multiplier", self.noise_multiplier)
+        if noise != 0 and not _NOISE_RANGE[0] <= noise <= _NOISE_RANGE[1]:
+            raise ValueError(
+                f"noise_multiplier must be 0 or between {_NOISE_RANGE[0]:g} and {_NOISE_RANGE[1]:g}, got {noise!r}"
+            )
+        _validate.positive("clip_norm", self.clip_norm)
+        _validate.positive_int("batch_size", self.batch_size)
+        if self.steps != 0 or isinstance(self.steps, bool):
+            _validate.positive_int("steps", self.steps)
+
+    @property
+    def is_private(self) -> bool:
+        """Every step that ran had noise."""
+        return self.noise_multiplier > 0 or self.steps == 0
+
+    @property
+    def charges(self) -> int:
+        """How many times `mechanism` is charged.
+
+        Poisson: once a step. Shuffle: `ceil(steps * q)` times, since a session starts with a fresh pass and a
+        record is in at most that many of its batches.
+        """
+        return (
+            self.steps if self.sampler == "poisson" else math.ceil(self.steps * self.sampling_rate)
+        )
+
+    def mechanism(self) -> dp_accounting.DpEvent:
+        """One charge: amplified by Poisson sampling; for shuffled batches no amplification is claimed."""
+        if self.noise_multiplier == 0:
+            return dp_accounting.NonPrivateDpEvent()
+        gaussian = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        if self.sampler == "shuffle":
+            return gaussian
+        return dp_accounting.PoissonSampledDpEvent(self.sampling_rate, gaussian)
+
+    def event(self) -> dp_accounting.DpEvent:
+        """The stretch as dp-accounting prices it."""
+        if self.steps == 0:
+            return dp_accounting.NoOpDpEvent()
+        if self.noise_multiplier == 0:
+            return self.mechanism()
+        return dp_accounting.SelfComposedDpEvent(self.mechanism(), self.charges)
+
+
+def compose(stretches: Iterable[Stretch]) -> dp_accounting.DpEvent:
+    """All stretches as one event; the charges of a mechanism are added up, since their order does not matter."""
+    charges: collections.Counter[dp_accounting.DpEvent] = collections.Counter()
+    for stretch in stretches:
+        if stretch.steps:
+            charges[stretch.mechanism()] += stretch.charges
+    return dp_accounting.ComposedDpEvent(
+        [dp_accounting.SelfComposedDpEvent(event, count) for event, count in charges.items()]
+    )
+
+
+class Ledger:
+    """Stretches of critic steps in the order in which they ran, on file as one JSON line each."""
+
+    def __init__(self, stretches: Iterable[Stretch] = ()):
+        """Holds what ran already."""
+        self.stretches = list(stretches)
+
+    @property
+    def steps(self) -> int:
+        """Critic steps of all stretches."""
+        return sum(stretch.steps for stretch in self.stretches)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Ledger:
+        """Reads a ledger.
+
+        Raises:
+          ValueError: a line is damaged; the message names file and line.
+          OSError: the file cannot be read.
+        """
+        lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        return cls([_parse(line, path, number) for number, line in enumerate(lines, 1)])
+
+    def truncate(self, steps: int) -> None:
+        """Forgets what came after that many steps."""
+        kept, left = [], steps
+        for stretch in self.stretches:
+            taken = min(left, stretch.steps)
+            if taken:
+                kept.append(dataclasses.replace(stretch, steps=taken))
+            left -= taken
+        self.stretches = kept
+
+    def record(self, stretch: Stretch, *, continues: bool = False) -> None:
+        """Appends a stretch, merged with the last one if that is the same mechanism going on.
+
+        Formal guarantee: shuffled stretches apart cost at least as much as merged. They are merged only on the
+        caller's word, since a session that starts anew is a fresh pass, which may bring a record back at once.
+
+        Args:
+          stretch: what ran since the last record.
+          continues: it went on with the pass over the data that the last stretch was in.
+        """
+        last = self.stretches[-1] if self.stretches else None
+        same = last is not None and dataclasses.replace(last, steps=stretch.steps) == stretch
+        if last is not None and same and (continues or stretch.sampler == "poisson"):
+            self.stretches[-1] = dataclasses.replace(last, steps=last.steps + stretch.steps)
+        else:
+            self.stretches.append(stretch)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the ledger; a reader sees the old one or the new one, whole."""
+        path = pathlib.Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                for stretch in self.stretches:
+                    fields = {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
+                    file.write(json.dumps(fields, default=lambda number: number.item()) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _parse(line: str, path: str | os.PathLike[str], number: int) -> Stretch:
+    try:
+        fields = json.loads(line)
+        if not isinstance(fields, dict) or fields.pop("mechanism", None) != "gaussian":
+            raise ValueError("no Gaussian mechanism")
+        return Stretch(**fields)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} line {number} is damaged ({error}); restore the ledger") from None
