@@ -79,6 +79,7 @@ _CHECKS = {
     "latent_dim": _validate.positive_int,
     "generator_width": _validate.positive_int,
     "critic_width": _validate.positive_int,
+    "seed": _validate.non_negative,
     "sampling": lambda name, value: _validate.one_of(name, value, SAMPLERS),
     "loss": lambda name, value: _validate.one_of(name, value, LOSSES),
 }
@@ -103,6 +104,12 @@ def check_settings(**settings: Any) -> None:
     if critic_steps not in (None, ADAPTIVE) and not _is_count(str(critic_steps)):
         raise ValueError(
             f"--critic_steps must be a positive whole number or {ADAPTIVE}, got {critic_steps!r}"
+        )
+    loss = settings.get("loss")
+    if critic_steps == ADAPTIVE and loss is not None and not LOSSES[loss].zero_is_boundary:
+        raise ValueError(
+            f"--critic_steps={ADAPTIVE} needs the critic's accuracy on fakes, which --loss={loss} does not have; give "
+            "a number, or --loss=hinge or non_saturating"
         )
 
 
