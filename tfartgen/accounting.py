@@ -44,7 +44,7 @@ MEANINGFUL_EPSILON = 20.0
 MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER = 1e-3, 1e4
 
 #: Privacy losses are put on a grid which gives those of one step, and epsilon, this many points.
-_STEP_POINTS, _EPSILON_POINTS = 40_000, 100_000
+_STEP_POINTS, _EPSILON_POINTS = 20_000, 100_000
 
 #: Above this Renyi epsilon no loss distribution is computed: it would say nothing more.
 _MAX_PLD_EPSILON = 1e4
