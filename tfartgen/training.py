@@ -100,11 +100,12 @@ class _Run:
         self._data, self._config, self._folder = data, config, folder
         self._model_dir, self._keys = model_dir, keys
         self._sampler = _make_sampler(config, data, keys)
-        self._noise = self._settle_noise()
+        self._settled = self._settle()
+        self._noise = self._settled["noise_multiplier"]
         self._template = self._sampler.stretch(self._noise, config.clip_norm, config.steps)
 
-    def _settle_noise(self) -> float:
-        """Noise multiplier of the run: the stored one, the one asked for, or the calibrated one."""
+    def _settle(self) -> dict[str, Any]:
+        """Configuration of the run; its noise multiplier is the one asked for, the stored or the calibrated one."""
         asked = {
             **_run_identity(self._config, self._data),
             "predictable_noise": self._keys is not operating_system_keys,
@@ -120,13 +121,13 @@ class _Run:
                 clip_norm=self._config.clip_norm,
                 steps=self._config.steps,
             )
-        self._folder.write_config(stored)
-        return stored["noise_multiplier"]
+        return stored
 
     def go(self, checkpoint_minutes: float) -> RunResult:
         strategy = _strategy()
         with strategy.scope():
             gan = build_gan(self._data, self._config, self._noise, self._keys)
+        self._folder.write_config(self._settled)  # only now: what cannot be built leaves nothing
         self._gan, self._progress = gan, _progress_of(gan, self._folder)
         done = self._progress.restore()
         finished = self._folder.finished()
