@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
-from tfartgen import _validate, accounting
+from tfartgen import _validate, accounting, warmup
 from tfartgen.data import to_uint8
 
 STATEMENT_VERSION = 1
@@ -151,15 +151,18 @@ def export_generator(
 ) -> pathlib.Path:
     """Writes the next version of a generator, as TensorFlow Serving reads it.
 
-    Signatures, with `batch` free and 0 allowed; `image` is uint8 `[batch, height, width, channels]` and `png`
-    string `[batch]` unless said otherwise:
-      serving_default: `label` int32 `[batch]` -> `image`, `png`, from the server's own randomness.
-      seeded: `label`, `seed` int64 `[batch]` -> `image`, `png`; row i depends on row i of the request only, so
-        that on one machine's CPU a row gives the same bits alone and in any batch.
+    Signatures, with `batch` free and 0 allowed; `image` is uint8 `[batch, height, width, channels]` and
+    `png_bytes` string `[batch]` unless said otherwise:
+      serving_default: `label` int32 `[batch]` -> `image`, `png_bytes`, from the server's own randomness.
+      seeded: `label`, `seed` int64 `[batch]` -> `image`, `png_bytes`; row i depends on row i of the request
+        only, so that on one machine's CPU a row gives the same bits alone and in any batch.
       latent: `latent` float32 `[batch, latent_dim]`, `label` -> `image` float32 in [-1, 1].
+      describe: `label` of any value -> `model`, `privacy` string `[batch]`: in every row the JSON of
+        `assets.extra/model.json` and `privacy.json`, for clients that see the server only.
+    Beside them are warm-up requests for all four, see `warmup`.
 
     Formal guarantee: post-processing of the generator's weights. What is written is those weights, the
-    three functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path.
+    four functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path.
 
     Args:
       generator: a built Keras model with `get_config`, `image_shape`, `num_classes` and `latent_dim`.
@@ -194,11 +197,13 @@ def export_generator(
     temporary = directory / f".tmp-{secrets.token_hex(4)}"
     try:
         temporary.mkdir()
-        _save(_plain_copy(generator), temporary)
+        texts = {"model": _json(model), "privacy": _json(privacy)}
+        _save(_plain_copy(generator), texts, temporary)
         extra = temporary / "assets.extra"
         extra.mkdir()
-        _write_json(extra / "model.json", model)
-        _write_json(extra / "privacy.json", privacy)
+        for key, text in texts.items():
+            (extra / f"{key}.json").write_text(text, encoding="utf-8")
+        warmup.write_requests(temporary, name=name, latent_dim=int(generator.latent_dim))
         return _rename_to_next_version(temporary, directory)
     except tf.errors.OpError as error:
         reason = error.message.splitlines()[0]
@@ -219,8 +224,8 @@ def _refuse_paths(where: str, value: Any) -> None:
         raise ValueError(f"{where} must not hold an absolute path, it is published, got {value!r}")
 
 
-def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _rename_to_next_version(temporary: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
@@ -249,15 +254,18 @@ def _plain_copy(generator: tf.keras.Model) -> tf.keras.Model:
     return copy
 
 
-def _save(generator: tf.keras.Model, directory: pathlib.Path) -> None:
+def _save(generator: tf.keras.Model, texts: dict[str, str], directory: pathlib.Path) -> None:
     # A bare module of variables: a Keras model would bring its class's name and need it to load.
     module = tf.Module(name="generator")
     module.generator_weights = list(generator.weights)
     options = tf.saved_model.SaveOptions(save_debug_info=False)
-    tf.saved_model.save(module, str(directory), signatures=_signatures(generator), options=options)
+    signatures = _signatures(generator, texts)
+    tf.saved_model.save(module, str(directory), signatures=signatures, options=options)
 
 
-def _signatures(generator: tf.keras.Model) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+def _signatures(
+    generator: tf.keras.Model, texts: dict[str, str]
+) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
     latent_dim = int(generator.latent_dim)
     label_spec = tf.TensorSpec([None], tf.int32, name="label")
     seed_spec = tf.TensorSpec([None], tf.int64, name="seed")
@@ -277,7 +285,13 @@ def _signatures(generator: tf.keras.Model) -> dict[str, Callable[..., dict[str, 
     def latent(latent: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": _draw(generator, latent, label)}
 
-    return {"serving_default": serving_default, "seeded": seeded, "latent": latent}
+    # A server's batching wants one row out for each row in, so the texts are repeated.
+    @tf.function(input_signature=[label_spec], autograph=False)
+    def describe(label: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {key: tf.fill(tf.shape(label), text) for key, text in texts.items()}
+
+    functions = (serving_default, seeded, latent, describe)
+    return {function.__name__: function for function in functions}
 
 
 def _draw(
@@ -304,7 +318,8 @@ def _draw(
 
 def _encoded(images: tf.Tensor) -> dict[str, tf.Tensor]:
     pixels = to_uint8(images)
-    return {"image": pixels, "png": tf.io.encode_png(pixels)}
+    # TensorFlow Serving's REST answers carry a string as base64 only if its name ends in _bytes.
+    return {"image": pixels, "png_bytes": tf.io.encode_png(pixels)}
 
 
 def seeded_latents(seed: tf.Tensor, latent_dim: int) -> tf.Tensor:
