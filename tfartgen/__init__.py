@@ -4,13 +4,17 @@
 A GAN whose critic alone sees the private images, through a differentially private optimizer.
 
     data            private data sets: embedded, TFDS by name, class folders, npz; splits
+    ledger          what ran: stretches of critic steps, on file
     accounting      what ran -> epsilon; calibrates the noise. No TensorFlow
-    sampling        the Poisson sampler that the accountant prices
+    sampling        Poisson and shuffled batches, as the accountant prices them
     networks        generator, critic and student: Keras models
     losses          per-example GAN losses and the gradient penalty
     dp_optimizer    per-example clip, noise, apply: the critic's optimizer
     gan             ArtGAN: compile, train_step, metrics
-    training        a run: checkpoints, ledger, resume, budget stop, TensorBoard
+    train_config    settings of a run and good defaults
+    run_folder      a run's private folder: settings, ledger and checkpoints in step
+    callbacks       progress, TensorBoard, signals
+    training        a run: resume, budget stop, export
     release         the generator's SavedModel and its privacy statement
     students        classifiers trained on artificial images, tested on real ones
 

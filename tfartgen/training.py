@@ -111,7 +111,7 @@ class _Run:
             "predictable_noise": self._keys is not operating_system_keys,
         }
         stored = self._folder.settle(asked)
-        if stored["noise_multiplier"] is None:
+        if stored["noise_multiplier"] is None and self._config.epsilon is not None:
             stored["noise_multiplier"] = accounting.calibrate_noise_multiplier(
                 self._config.epsilon,
                 self._config.delta,
