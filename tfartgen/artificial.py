@@ -9,20 +9,31 @@ post-processing of a release, except `LabelPolicy.noised`, which looks at privat
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
-import pathlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional, Protocol, Union
+from collections.abc import Mapping, Sequence
+from typing import Optional, Union
 
 import numpy as np
 
 from tfartgen import _validate, ledger
+from tfartgen.released_models import GeneratorModel, LocalModel, ModelSpec, find_version
+
+__all__ = [
+    "PART_SIZE",
+    "DrawPlan",
+    "GeneratorModel",
+    "LabelPolicy",
+    "LocalModel",
+    "ModelSpec",
+    "draw_part",
+    "example_labels",
+    "example_seeds",
+    "find_version",
+]
 
 #: Examples of a part, the unit of resuming and of Beam's work; never seen in the result.
-PART_SIZE = 4096
+PART_SIZE = 2048
 
 #: Examples of one call of the generator; a multiple of the blocks in which it computes.
 _BATCH_SIZE = 256
@@ -34,167 +45,6 @@ _SUM_TOLERANCE = 1e-6
 _LABELS, _SEEDS = 1, 2
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """What a released generator says about itself.
-
-    Attributes:
-      name: of the model.
-      image_shape: `(height, width, channels)`.
-      class_names: name of each label, in the order of the labels.
-      latent_dim: length of the latent.
-      privacy: the privacy statement that was released with it.
-      version: the released version, where it is known.
-    """
-
-    name: str
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    latent_dim: int
-    privacy: dict[str, Any] = dataclasses.field(hash=False)
-    version: Optional[int] = None
-
-    @classmethod
-    def from_json(
-        cls, model: Mapping[str, Any], privacy: Mapping[str, Any], version: Optional[int] = None
-    ) -> ModelSpec:
-        """From the contents of `model.json` and `privacy.json`.
-
-        Raises:
-          ValueError: they are not what `release.export_generator` writes.
-        """
-        try:
-            height, width, channels = (int(n) for n in model["image_shape"])
-            names = tuple(str(name) for name in model["class_names"])
-            return cls(
-                name=str(model["name"]),
-                image_shape=(height, width, channels),
-                class_names=names,
-                latent_dim=int(model["latent_dim"]),
-                privacy=dict(privacy),
-                version=version,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"the generator's description is damaged ({error!r})") from None
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; labels are 0 to one less."""
-        return len(self.class_names)
-
-
-class GeneratorModel(Protocol):
-    """A released generator, wherever it runs."""
-
-    spec: ModelSpec
-
-    def draw(self, labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """Draws images; row i depends on `labels[i]` and `seeds[i]` only.
-
-        Args:
-          labels: int32 `[n]`.
-          seeds: int64 `[n]`.
-
-        Returns:
-          uint8 `[n, height, width, channels]`.
-        """
-
-
-class LocalModel:
-    """A generator from a SavedModel on this machine; a `GeneratorModel`."""
-
-    def __init__(self, path: Union[str, os.PathLike[str]], version: Optional[int] = None):
-        """Loads the SavedModel.
-
-        Args:
-          path: a folder of versions, or one version.
-          version: which one of a folder of versions; the latest if None.
-
-        Raises:
-          ValueError: there is no such version, no SavedModel, or one that `bin/train` did not write.
-        """
-        self.path = find_version(path, version)
-        self.spec = _read_spec(self.path)
-        self._loaded = _load(self.path)
-
-    def draw(self, labels: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """See `GeneratorModel.draw`."""
-        import tensorflow as tf
-
-        label, seed = tf.constant(labels, tf.int32), tf.constant(seeds, tf.int64)
-        return self._loaded.signatures["seeded"](label=label, seed=seed)["image"].numpy()
-
-
-def find_version(path: Union[str, os.PathLike[str]], version: Optional[int] = None) -> pathlib.Path:
-    """The folder of one version of a generator.
-
-    Args:
-      path: a folder of versions, or one version.
-      version: which one; the latest if None.
-
-    Raises:
-      ValueError: there is none, or not that one.
-    """
-    folder = pathlib.Path(path).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"--model={path} is no folder; give a generator that bin/train wrote")
-    if (folder / "saved_model.pb").is_file():
-        if version is not None and folder.resolve().name != str(version):
-            raise ValueError(
-                f"--version={version} is not the version that --model={path} names; give the folder of versions"
-            )
-        return folder
-    versions = sorted(
-        int(entry.name)
-        for entry in folder.iterdir()
-        if entry.name.isdecimal() and (entry / "saved_model.pb").is_file()
-    )
-    if not versions:
-        raise ValueError(
-            f"--model={path} holds no SavedModel; give a generator that bin/train wrote, such as saved_models/digits"
-        )
-    if version is not None and version not in versions:
-        there = ", ".join(map(str, versions))
-        raise ValueError(
-            f"--version={version} is not in {path}, which has {there}; give one of them"
-        )
-    return folder / str(versions[-1] if version is None else version)
-
-
-def _read_spec(folder: pathlib.Path) -> ModelSpec:
-    version = folder.resolve().name
-    try:
-        model, privacy = (
-            json.loads((folder / "assets.extra" / name).read_text(encoding="utf-8"))
-            for name in ("model.json", "privacy.json")
-        )
-        return ModelSpec.from_json(model, privacy, int(version) if version.isdecimal() else None)
-    except FileNotFoundError as error:
-        raise ValueError(
-            _foreign(folder, f"it has no {os.path.basename(error.filename)}")
-        ) from None
-    except ValueError as error:
-        raise ValueError(_foreign(folder, str(error))) from None
-
-
-def _load(folder: pathlib.Path) -> Any:
-    """The loaded SavedModel, without which its signatures lose their weights."""
-    import tensorflow as tf
-
-    try:
-        loaded = tf.saved_model.load(str(folder))
-    except Exception as error:  # protobuf, checkpoint and graph errors, whatever the damage is
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"--model={folder} cannot be loaded ({reason}); restore it") from error
-    if "seeded" not in loaded.signatures:
-        raise ValueError(_foreign(folder, "it has no signature seeded"))
-    return loaded
-
-
-def _foreign(folder: pathlib.Path, why: str) -> str:
-    return f"--model={folder} is no SavedModel of this program: {why}; give a generator that bin/train wrote"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -389,22 +239,16 @@ def draw_part(
     Raises:
       ValueError: the model answers with images of another shape.
     """
-    batches = list(draw_batches(model, plan, start, stop))
-    images, labels = zip(*batches)
-    return np.concatenate(images), np.concatenate(labels)
-
-
-def draw_batches(
-    model: GeneratorModel, plan: DrawPlan, start: int, stop: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """As `draw_part`, in the generator's batches."""
-    for begin in range(start, stop, _BATCH_SIZE):
-        end = min(begin + _BATCH_SIZE, stop)
-        labels = example_labels(plan.policy, plan.seed, begin, end)
-        images = model.draw(labels, example_seeds(plan.seed, begin, end))
-        expected = (end - begin, *model.spec.image_shape)
-        if images.shape != expected or images.dtype != np.uint8:
+    labels = example_labels(plan.policy, plan.seed, start, stop)
+    seeds = example_seeds(plan.seed, start, stop)
+    images = np.empty((stop - start, *model.spec.image_shape), np.uint8)
+    for begin in range(0, stop - start, _BATCH_SIZE):
+        rows = slice(begin, begin + _BATCH_SIZE)
+        drawn, expected = model.draw(labels[rows], seeds[rows]), images[rows].shape
+        if drawn.shape != expected or drawn.dtype != np.uint8:
             raise ValueError(
-                f"the generator {model.spec.name} drew {images.dtype} {images.shape}, not uint8 {expected}; export it again"
+                f"the generator {model.spec.name} drew {drawn.dtype} {drawn.shape} where uint8 {expected} was due; "
+                "export it again"
             )
-        yield images, labels
+        images[rows] = drawn
+    return images, labels

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an artificial data set: parts while it is drawn, then one of three formats.
+
+    tfds   TensorFlow Datasets' own files, read by `tfds.builder_from_directory(folder)`: split train, features
+           image and label
+    npz    data.npz with images, labels and class_names, read by `bin/train --dataset=FOLDER/data.npz`
+    png    one sub-folder of PNG files per class, read by `bin/train --dataset=FOLDER` and by
+           `keras.utils.image_dataset_from_directory`, which both number the classes by their sorted names
+
+Every writer streams: it holds one part at a time. The bytes depend on the examples alone, not on the parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, Callable, Optional
+
+import numpy as np
+
+from tfartgen import _validate
+from tfartgen.artificial import ModelSpec
+
+#: Images uint8 `[n, height, width, channels]` and labels int32 `[n]`.
+Part = tuple[np.ndarray, np.ndarray]
+
+FORMATS = ("tfds", "npz", "png")
+
+#: Bytes of pixels in a shard of TFDS, and what else an example costs there.
+_SHARD_BYTES, _EXAMPLE_BYTES = 2**27, 256
+
+#: Images that are encoded in one call.
+_ENCODED_AT_ONCE = 256
+
+#: The earliest date that a zip file can carry, so that the same arrays make the same file.
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def part_path(folder: pathlib.Path, index: int) -> pathlib.Path:
+    """Where the part with that index is, or will be."""
+    return folder / f"part-{index:05d}.npz"
+
+
+def write_part(path: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Writes a part; under its name it is whole, whoever else writes the same.
+
+    Raises:
+      OSError: no space, or no permission; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, images=images, labels=labels)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_part(path: pathlib.Path) -> Optional[Part]:
+    """A part that was written; None if there is none, or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["images"], arrays["labels"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write(
+    format: str, parts: Iterable[Part], num_examples: int, spec: ModelSpec, folder: pathlib.Path
+) -> None:
+    """Writes a data set into an empty folder.
+
+    Args:
+      format: one of `FORMATS`.
+      parts: in order.
+      num_examples: in all parts together.
+      spec: of the generator that drew them.
+      folder: exists.
+
+    Raises:
+      ValueError: the format is unknown, or cannot hold the class names.
+      OSError: no space, or no permission.
+    """
+    import tensorflow as tf
+
+    check(format, spec)
+    try:
+        _WRITERS[format](parts, num_examples, spec, folder)
+    except tf.errors.OpError as error:
+        reason = (error.message or type(error).__name__).splitlines()[0]
+        raise OSError(f"cannot write the data set: {reason}; make room and start again") from None
+
+
+def check(format: str, spec: ModelSpec) -> None:
+    """Raises a ValueError for an unknown format, or one that cannot hold the class names."""
+    _validate.one_of("format", format, FORMATS)
+    for name in spec.class_names if format == "png" else ():
+        if not name or name.startswith(".") or re.search(r"[/\\\0]", name):
+            raise ValueError(
+                f"--format=png makes a folder of each class, and {name!r} names none; use --format=tfds or npz"
+            )
+
+
+def _write_tfds(
+    parts: Iterable[Part], num_examples: int, spec: ModelSpec, folder: pathlib.Path
+) -> None:
+    import tensorflow_datasets as tfds
+
+    del num_examples  # shards are cut as they fill
+    information = _tfds_information(spec, folder)
+    pixels = int(np.prod(spec.image_shape))
+    writer = tfds.core.SequentialWriter(
+        information, max_examples_per_shard=max(1, _SHARD_BYTES // (pixels + _EXAMPLE_BYTES))
+    )
+    writer.initialize_splits(["train"])
+    for images, labels in parts:
+        pngs = _encoded(images)
+        examples = [{"image": png, "label": int(label)} for png, label in zip(pngs, labels)]
+        writer.add_examples({"train": examples})
+    writer.close_all()
+
+
+def _tfds_information(spec: ModelSpec, folder: pathlib.Path) -> Any:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import dataset_info
+
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=spec.image_shape, encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=list(spec.class_names)),
+        }
+    )
+    name = re.sub(r"\W", "_", spec.name, flags=re.ASCII)
+    identity = dataset_info.DatasetIdentity(
+        name=name if name[:1].isalpha() else f"artificial_{name}",
+        version=tfds.core.Version("1.0.0"),
+        data_dir=os.fspath(folder),
+        module_name="tfartgen",
+    )
+    return tfds.core.DatasetInfo(
+        builder=identity,
+        features=features,
+        supervised_keys=("image", "label"),
+        disable_shuffling=True,
+        description="Artificial images, drawn by a generator; see DATASHEET.md and privacy.json.",
+    )
+
+
+def _write_npz(
+    parts: Iterable[Part], num_examples: int, spec: ModelSpec, folder: pathlib.Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        # An archive is written one array after the other: labels wait until the images are in.
+        waiting = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        archive = stack.enter_context(zipfile.ZipFile(folder / "data.npz", "w"))
+        with _array_in(archive, "images", (num_examples, *spec.image_shape), np.uint8) as file:
+            for images, labels in parts:
+                file.write(images.tobytes())
+                waiting.write(labels.astype("<i4").tobytes())
+        waiting.seek(0)
+        with _array_in(archive, "labels", (num_examples,), np.int32) as file:
+            shutil.copyfileobj(waiting, file)
+        names = np.array(spec.class_names)
+        with _array_in(archive, "class_names", names.shape, names.dtype) as file:
+            file.write(names.tobytes())
+
+
+@contextlib.contextmanager
+def _array_in(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: Any
+) -> Iterator[IO[bytes]]:
+    """A file in the archive to which the values are written, in the order of C; same values, same bytes."""
+    entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    with archive.open(entry, "w", force_zip64=True) as file:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+            "fortran_order": False,
+            "shape": shape,
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
+
+
+def _write_png(
+    parts: Iterable[Part], num_examples: int, spec: ModelSpec, folder: pathlib.Path
+) -> None:
+    del num_examples  # the names of the files do not depend on it
+    index = 0
+    for images, labels in parts:
+        for png, label in zip(_encoded(images), labels):
+            class_folder = folder / spec.class_names[label]
+            class_folder.mkdir(exist_ok=True)
+            (class_folder / f"{index:08d}.png").write_bytes(png)
+            index += 1
+
+
+def _encoded(images: np.ndarray) -> Iterator[bytes]:
+    """PNGs of images uint8 `[n, height, width, channels]`."""
+    import tensorflow as tf
+
+    with tf.device("CPU"):
+        for start in range(0, len(images), _ENCODED_AT_ONCE):
+            yield from tf.io.encode_png(images[start : start + _ENCODED_AT_ONCE]).numpy()
+
+
+_WRITERS: dict[str, Callable[[Iterable[Part], int, ModelSpec, pathlib.Path], None]] = {
+    "tfds": _write_tfds,
+    "npz": _write_npz,
+    "png": _write_png,
+}
