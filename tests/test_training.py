@@ -226,7 +226,7 @@ def test_promise_6_a_resumed_run_spends_what_an_uninterrupted_one_does_and_no_no
     [stretch] = read_ledger(second)
     write_ledger(second, [{**stretch, "steps": STOP + 2}])
     for folder in (first, second):
-        result = train(folder)
+        result = train(folder, checkpoint_minutes=EVERY_STEP)
         assert (result.steps, result.stopped_by) == (STEPS, None)
         assert_every_step_priced(folder, STEPS)
         assert read_statement(folder) == read_statement(finished)
