@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exported generator as strangers use it, and the privacy statement."""
+"""The exported generator as strangers use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import pytest
 import tensorflow as tf
 
 from tfartgen import release
-from tfartgen.accounting import Stretch
 from tfartgen.data import to_uint8
 from tfartgen.networks import Critic, Generator
 
@@ -327,89 +326,3 @@ def test_promise_13_network_that_hangs_on_the_generator_is_refused(tmp_path):
     with pytest.raises(ValueError, match="another network or variable hangs on it"):
         release.export_generator(generator, tmp_path, PRIVACY, class_names=CLASS_NAMES, name="pets")
     assert not os.listdir(tmp_path)
-
-
-POISSON = Stretch("poisson", 0.01, 1.5, 1.0, 100, 300)
-
-
-def test_statement_says_what_ran():
-    other = Stretch("poisson", 0.02, 2.0, 0.5, 200, 50)
-    statement = release.privacy_statement(
-        [POISSON, other], 1e-5, critic_steps=350, budget_epsilon=3.0
-    )
-    assert json.loads(json.dumps(statement, allow_nan=False)) == statement
-    assert statement["guarantee"] == "formal"
-    assert 0 < statement["epsilon"] < statement["epsilon_rdp"] < 3
-    assert statement["headline"].startswith("Differentially private for one record")
-    assert f"{statement['epsilon']:.4g} at delta = 1e-05" in statement["headline"]
-    assert statement["critic_steps"] == 350
-    assert [run["steps"] for run in statement["mechanism"]] == [300, 50]
-    assert statement["mechanism"][1] == {
-        "mechanism": "gaussian",
-        "sampler": "poisson",
-        "sampling_rate": 0.02,
-        "noise_multiplier": 2.0,
-        "clip_norm": 0.5,
-        "batch_size": 200,
-        "steps": 50,
-    }
-    assert statement["accountant"]["name"] == "pld" and statement["accountant"]["version"]
-
-
-@pytest.mark.parametrize("counted", [299, 301, 0])
-def test_promise_12_unpriced_steps_get_no_statement(counted):
-    with pytest.raises(ValueError, match=f"ledger has 300 critic steps .* counted {counted}"):
-        release.privacy_statement([POISSON], 1e-5, critic_steps=counted)
-
-
-def test_promise_12_void_run_gets_no_epsilon():
-    statement = release.privacy_statement(
-        [POISSON], 1e-5, critic_steps=300, void_reasons=["the noise was predictable"]
-    )
-    assert statement["headline"].startswith("VOID: the noise was predictable")
-    assert statement["guarantee"] == "none"
-    assert statement["epsilon"] is None and statement["epsilon_rdp"] is None
-
-
-def test_promise_12_small_noise_is_called_no_guarantee():
-    small = Stretch("poisson", 0.01, 0.05, 1.0, 100, 300)
-    statement = release.privacy_statement([small], 1e-5, critic_steps=300)
-    assert statement["guarantee"] == "none" and statement["epsilon"] > 100
-    assert statement["headline"].startswith("No useful worst-case guarantee: epsilon = ")
-
-
-def test_promise_12_one_noiseless_stretch_voids_the_bound():
-    noiseless = Stretch("poisson", 0.01, 0.0, 1.0, 100, 5)
-    statement = release.privacy_statement([POISSON, noiseless], 1e-5, critic_steps=305)
-    assert statement["epsilon"] is None and statement["epsilon_rdp"] is None
-    assert statement["guarantee"] == "none"
-    assert statement["headline"].startswith("No formal privacy guarantee")
-
-
-def test_promise_12_shuffled_run_is_stated_in_its_own_relation():
-    shuffled = Stretch("shuffle", 0.01, 20.0, 1.0, 100, 300)
-    statement, poisson = (
-        release.privacy_statement([stretch], 1e-5, critic_steps=300)
-        for stretch in (shuffled, POISSON)
-    )
-    assert statement["neighbouring_relation"] != poisson["neighbouring_relation"]
-    assert statement["mechanism"][0]["sampler"] == "shuffle"
-
-
-def test_promise_12_no_statement_over_budget():
-    for stretch in (POISSON, Stretch("poisson", 0.01, 0.0, 1.0, 100, 300)):
-        with pytest.raises(ValueError, match="exceeds the budget --epsilon=0.1"):
-            release.privacy_statement([stretch], 1e-5, critic_steps=300, budget_epsilon=0.1)
-
-
-def test_promise_8_choices_on_private_data_are_listed():
-    statement = release.privacy_statement(
-        [POISSON], 1e-5, critic_steps=300, selected_on_private_data=["learning rate"]
-    )
-    assert statement["selected_on_private_data"] == ["learning rate"]
-    assert "not covered" in statement["headline"]
-
-
-def test_delta_must_be_a_probability():
-    with pytest.raises(ValueError, match="delta must be between 0 and 1"):
-        release.privacy_statement([POISSON], math.nan, critic_steps=300)

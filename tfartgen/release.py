@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What leaves the private side: the generator's SavedModel and the statement of what it cost.
+"""What leaves the private side: the generator's SavedModel, with the statement of what it cost.
 
 This is the wall of the design: nothing but a generator's weights, what a person needs to use them, and a
 privacy statement made from the ledger goes through.
@@ -8,137 +8,21 @@ privacy statement made from the ledger goes through.
 from __future__ import annotations
 
 import json
-import math
 import os
 import pathlib
-import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import tensorflow as tf
 
-from tfartgen import _validate, accounting, warmup
+from tfartgen import warmup
 from tfartgen.data import to_uint8
-
-STATEMENT_VERSION = 1
-
-#: What no statement of ours covers, unless the caller says otherwise.
-NOT_PROTECTED = (
-    "the number of training records",
-    "the shape of the images, the number of classes and their names",
-    "people with several records: the guarantee is for one record, and grows with their number",
-    "what the records have in common, which is what the generator is for",
-)
-
-RANDOM_NUMBER_CAVEATS = (
-    "noise and sampling come from TensorFlow's counter-based generators, keyed by the operating system: "
-    "statistically sound, not cryptographic",
-    "noise is a floating-point Gaussian, which approximates the continuous one that the accountant prices "
-    "(Mironov 2012)",
-)
+from tfartgen.statement import ABSOLUTE_PATH
 
 #: Batches are padded to a multiple of this: TensorFlow's CPU kernels give a row the same bits in all of them.
 _BLOCK_ROWS = 8
-
-#: A path from the root of a file system: it tells of the machine, or of its user.
-_ABSOLUTE_PATH = re.compile(r"""(?:^|[\s"'(=])(?:~?/|[A-Za-z]:\\)[\w.]""")
-
-
-def privacy_statement(
-    stretches: Sequence[accounting.Stretch],
-    delta: float,
-    *,
-    critic_steps: int,
-    unit: str = "one record",
-    selected_on_private_data: Sequence[str] = (),
-    not_protected: Sequence[str] = NOT_PROTECTED,
-    void_reasons: Sequence[str] = (),
-    budget_epsilon: Optional[float] = None,
-) -> dict[str, Any]:
-    """States what the critic steps that ran have cost.
-
-    Formal guarantee: every figure comes from `stretches`, what ran, and none from settings; an epsilon is
-    given only if the stretches account for every critic step and nothing voids them.
-
-    Args:
-      stretches: the ledger's, in the order in which they ran.
-      delta: at which epsilon is stated.
-      critic_steps: the optimizer's own count, to be matched by the ledger's.
-      unit: what one neighbour more or less means.
-      selected_on_private_data: choices made by looking at private data, which epsilon does not cover.
-      not_protected: what the guarantee says nothing about.
-      void_reasons: why there is no guarantee whatever the figures; empty if there is none.
-      budget_epsilon: what epsilon must not exceed; None without a budget.
-
-    Returns:
-      A dictionary of plain values, ready for `json.dump`; no infinity or NaN in it, null instead.
-
-    Raises:
-      ValueError: the ledger's steps are not the optimizer's, or epsilon exceeds the budget.
-    """
-    _validate.probability("delta", delta)
-    recorded = sum(stretch.steps for stretch in stretches)
-    if recorded != critic_steps:
-        raise ValueError(
-            f"the ledger has {recorded} critic steps and the optimizer counted {critic_steps}: no epsilon can be "
-            "stated; train again in a new --run_dir"
-        )
-    spent = accounting.spent(stretches, delta)
-    if budget_epsilon is not None and not spent.epsilon <= budget_epsilon:
-        raise ValueError(
-            f"epsilon {spent.epsilon:.4g} exceeds the budget --epsilon={budget_epsilon:g}; train again in a new --run_dir"
-        )
-    void = bool(void_reasons)
-    return {
-        "version": STATEMENT_VERSION,
-        "headline": _headline(spent, unit, void_reasons, selected_on_private_data),
-        "guarantee": "formal" if spent.is_meaningful and not void else "none",
-        "epsilon": None if void else _finite(spent.epsilon),
-        "delta": delta,
-        "epsilon_rdp": None if void else _finite(spent.rdp_epsilon),
-        "budget_epsilon": budget_epsilon,
-        "neighbouring_relation": spent.relation,
-        "unit": unit,
-        "accountant": {
-            "name": spent.accountant,
-            "library": "dp-accounting",
-            "version": spent.version,
-        },
-        "critic_steps": critic_steps,
-        "mechanism": [_mechanism(stretch) for stretch in stretches],
-        "void_reasons": list(void_reasons),
-        "selected_on_private_data": list(selected_on_private_data),
-        "not_protected": list(not_protected),
-        "random_number_caveats": list(RANDOM_NUMBER_CAVEATS),
-    }
-
-
-def _headline(
-    spent: accounting.Spent, unit: str, void_reasons: Sequence[str], selected: Sequence[str]
-) -> str:
-    if void_reasons:
-        return f"VOID: {'; '.join(void_reasons)}. This release carries no privacy guarantee."
-    if not math.isfinite(spent.epsilon):
-        return (
-            "No formal privacy guarantee: some or all critic steps ran without noise, so epsilon is "
-            "unbounded."
-        )
-    figures = f"epsilon = {spent.epsilon:.4g} at delta = {spent.delta:g}"
-    if not spent.is_meaningful:
-        return f"No useful worst-case guarantee: {figures} is too large to protect {unit}."
-    but = " The choices listed as selected on private data are not covered." if selected else ""
-    return f"Differentially private for {unit} ({spent.relation}): {figures}.{but}"
-
-
-def _finite(value: float) -> Optional[float]:
-    return value if math.isfinite(value) else None
-
-
-def _mechanism(stretch: accounting.Stretch) -> dict[str, Any]:
-    fields = ("sampler", "sampling_rate", "noise_multiplier", "clip_norm", "batch_size", "steps")
-    return {"mechanism": "gaussian", **{field: getattr(stretch, field) for field in fields}}
 
 
 def export_generator(
@@ -167,7 +51,7 @@ def export_generator(
     Args:
       generator: a built Keras model with `get_config`, `image_shape`, `num_classes` and `latent_dim`.
       directory: parent of the versions; made if absent.
-      privacy: the statement, see `privacy_statement`.
+      privacy: the statement, see `statement.privacy_statement`.
       class_names: name of every label.
       name: of the model, for people.
 
@@ -220,7 +104,7 @@ def _refuse_paths(where: str, value: Any) -> None:
     if isinstance(value, (list, tuple)):
         for item in value:
             _refuse_paths(where, item)
-    elif isinstance(value, str) and _ABSOLUTE_PATH.search(value):
+    elif isinstance(value, str) and ABSOLUTE_PATH.search(value):
         raise ValueError(f"{where} must not hold an absolute path, it is published, got {value!r}")
 
 

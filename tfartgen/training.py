@@ -21,6 +21,7 @@ from tfartgen.losses import LOSSES
 from tfartgen.networks import Critic, Generator
 from tfartgen.run_folder import Progress, RunFolder
 from tfartgen.sampling import SAMPLERS, Sampler, striped
+from tfartgen.statement import privacy_statement
 from tfartgen.train_config import ADAPTIVE, TrainConfig
 
 
@@ -183,7 +184,7 @@ class _Run:
         return None if stopper.received is None else signal.Signals(stopper.received)
 
     def _export(self) -> pathlib.Path:
-        statement = release.privacy_statement(
+        statement = privacy_statement(
             self._progress.ledger.stretches,
             self._config.delta,
             critic_steps=self._progress.steps,
