@@ -632,6 +632,13 @@ def test_an_unwritable_model_folder_costs_no_training(finished, tmp_path):
     assert read_statement(folder) == read_statement(finished)
 
 
+def test_an_unwritable_model_folder_shows_before_training(tmp_path):
+    (tmp_path / "file").write_text("a regular file")
+    with at_step(1, lambda: pytest.fail("a critic step ran")), pytest.raises(OSError) as error:
+        training.train(make_data(), make_config(), tmp_path / "run", tmp_path / "file" / "models")
+    assert str(tmp_path / "file") in str(error.value.filename)
+
+
 def test_settings_that_cannot_run_create_nothing(tmp_path):
     config = make_config(batch_size=COUNT + 1)
     with pytest.raises(ValueError, match="--batch_size"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import signal
+import tempfile
 import zlib
 from typing import Any, Optional
 
@@ -137,6 +138,7 @@ class _Run:
         self._check_budget(done)
         stopped_by = None
         if done < self._config.steps:
+            _require_writable(self._model_dir)
             stopped_by = self._fit(strategy, done, checkpoint_minutes)
         if self._progress.steps < self._config.steps:
             return self._result(None, stopped_by=stopped_by)
@@ -283,6 +285,17 @@ def _run_identity(config: TrainConfig, data: PrivateData) -> dict[str, Any]:
         images, labels = data.train.arrays()
         identity["data_checksum"] = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
     return identity
+
+
+def _require_writable(directory: pathlib.Path) -> None:
+    """Finds out before hours of training that the export could not be written.
+
+    Raises:
+      OSError: the folder cannot be made or written to.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        pass
 
 
 def _strategy() -> tf.distribute.Strategy:
