@@ -180,7 +180,9 @@ def label_policy(statement: Mapping[str, Any]) -> Optional[LabelPolicy]:
 
 
 def _figures(stretches: Sequence[accounting.Stretch], delta: float) -> dict[str, Any]:
-    rows = [accounting.spent(stretches, delta / part) for part in (1, 10, 100)]
+    # Rounded to digits that people can read; each is priced at the delta that is stated.
+    deltas = [delta, *(float(f"{delta / part:.12g}") for part in (10, 100))]
+    rows = [accounting.spent(stretches, each) for each in deltas]
     spent = rows[0]
     return {
         "guarantee": "formal" if spent.is_meaningful else "none",
