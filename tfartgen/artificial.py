@@ -9,15 +9,21 @@ post-processing of a release, except `LabelPolicy.noised`, which looks at privat
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import pathlib
 import random
 from collections.abc import Mapping, Sequence
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 import numpy as np
 
 from tfartgen import _validate, ledger
 from tfartgen.released_models import GeneratorModel, LocalModel, ModelSpec, find_version
+
+if TYPE_CHECKING:
+    from tfartgen.data import PrivateData
 
 __all__ = [
     "PART_SIZE",
@@ -26,10 +32,12 @@ __all__ = [
     "LabelPolicy",
     "LocalModel",
     "ModelSpec",
+    "declared_policy",
     "draw_part",
     "example_labels",
     "example_seeds",
     "find_version",
+    "noised_policy",
 ]
 
 #: Examples of a part, the unit of resuming and of Beam's work; never seen in the result.
@@ -146,6 +154,42 @@ class LabelPolicy:
         if self.noise_multiplier is None:
             return None
         return ledger.Stretch("poisson", 1.0, self.noise_multiplier, 1.0, batch_size=1, steps=1)
+
+
+def declared_policy(path: Union[str, os.PathLike[str]], class_names: Sequence[str]) -> LabelPolicy:
+    """`LabelPolicy.declared` from a JSON file.
+
+    Raises:
+      ValueError: no JSON in the file, or not a histogram of these classes.
+      OSError: the file cannot be read.
+    """
+    try:
+        histogram = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if not isinstance(histogram, (dict, list)):
+            raise ValueError('it must be {"class": probability, ...} or a list of probabilities')
+        return LabelPolicy.declared(histogram, class_names)
+    except ValueError as error:
+        raise ValueError(f"--label_histogram={path}: {error}") from None
+
+
+def noised_policy(
+    private: PrivateData, class_names: Sequence[str], noise_multiplier: float
+) -> LabelPolicy:
+    """`LabelPolicy.noised` from the labels of the private records; those held out are not counted.
+
+    Raises:
+      ValueError: the data has other classes than the generator, or the noise is not a positive number.
+    """
+    if tuple(private.class_names) != tuple(class_names):
+        raise ValueError(
+            f"--dataset has the classes {', '.join(private.class_names)} and the generator {', '.join(class_names)}; "
+            "give the data that it was trained on"
+        )
+    labels = private.train.stream().map(lambda image, label: label).batch(4096)
+    counts = np.zeros(len(class_names), np.int64)
+    for some in labels.as_numpy_iterator():
+        counts += np.bincount(some, minlength=len(counts))
+    return LabelPolicy.noised(counts, noise_multiplier)
 
 
 def example_labels(policy: LabelPolicy, seed: int, start: int, stop: int) -> np.ndarray:
