@@ -13,7 +13,7 @@ import fcntl
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 #: Above this many files the whole system's buffers are written out instead of one file's after the other.
 _MANY_FILES = 1000
@@ -46,18 +46,25 @@ def work_folder(output: pathlib.Path) -> Iterator[pathlib.Path]:
     descriptor = os.open(work, os.O_RDONLY)
     try:
         _hold(descriptor, work, output)
-        _tidy(work, output)
-        yield work
+        with _emptied_on_failure(work, made):
+            _tidy(work, output)
+            yield work
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _emptied_on_failure(work: pathlib.Path, made: Sequence[pathlib.Path]) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         shutil.rmtree(work / "assembled", ignore_errors=True)
         if not any(work.glob("part-*.npz")):
             shutil.rmtree(work, ignore_errors=True)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # somebody else's by now
                 for path in made:
                     path.rmdir()
         raise
-    finally:
-        os.close(descriptor)
 
 
 def _hold(descriptor: int, work: pathlib.Path, output: pathlib.Path) -> None:
