@@ -440,3 +440,16 @@ def test_real_server(real_server, local):
     url = f"http://localhost:{rest_port}/monitoring/prometheus/metrics"
     with urllib.request.urlopen(url, timeout=30) as answer:
         assert b"warmup" in answer.read()
+
+
+def test_readme_asks_as_it_says(served, local):
+    """The Python of docker/README.md, run against the loopback server."""
+    readme = pathlib.Path(__file__).parents[1] / "docker" / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block, seeds in zip(blocks, ([0, 1, 2], [5, 6, 7])):
+        names: dict = {}
+        code = block.replace("localhost:8500", served[0]).replace('"digits"', '"pets"')
+        exec(code.replace("arange(10)", "arange(3)"), names)
+        expected = local.draw(np.arange(3), np.array(seeds))
+        np.testing.assert_array_equal(names["images"], expected)
