@@ -50,7 +50,8 @@ def write_papers(
       spec: of the generator that drew it.
       plan: what was drawn.
       format: of its files.
-      preview: for each class some of its drawn images, uint8 `[n, height, width, channels]`; n may be 0.
+      preview: for each class the first ten of its drawn images, or as many as there are, uint8
+        `[n, height, width, channels]`.
 
     Returns:
       The statement.
@@ -136,7 +137,7 @@ def preview_grid(images: Sequence[np.ndarray], class_names: Sequence[str]) -> Im
     zoom = max(1, -(-_PREVIEW_SIDE // max(height, width)))
     font = ImageFont.load_default(_FONT_SIZE)
     names = [_shortened(name) for name in class_names[:PREVIEW_ROWS]]
-    left = round(max(font.getlength(name) for name in names)) + 4 * _GAP
+    left = preview_names_width(class_names)
     cell_width, cell_height = width * zoom + _GAP, max(height * zoom, _FONT_SIZE) + _GAP
     size = left + PREVIEW_COLUMNS * cell_width, _GAP + len(names) * cell_height
     grid = Image.new("RGB", size, "white")
@@ -147,6 +148,13 @@ def preview_grid(images: Sequence[np.ndarray], class_names: Sequence[str]) -> Im
         for column, image in enumerate(some[:PREVIEW_COLUMNS]):
             grid.paste(_zoomed(image, zoom), (left + column * cell_width, top))
     return grid
+
+
+def preview_names_width(class_names: Sequence[str]) -> int:
+    """Pixels that the names take in a preview, left of the images."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    widest = max(font.getlength(_shortened(name)) for name in class_names[:PREVIEW_ROWS])
+    return round(widest) + 4 * _GAP
 
 
 def _zoomed(image: np.ndarray, zoom: int) -> Image.Image:
