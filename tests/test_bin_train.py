@@ -8,11 +8,13 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -238,3 +240,14 @@ def test_a_finished_run_says_so_and_does_nothing(main, whole, monkeypatch, capsy
     assert "saved_models/digits_eps5/1 (finished before; nothing to do)" in capsys.readouterr().out
     assert saved_steps(whole[0] / "runs" / "digits_eps5") == 150
     assert len(list((whole[0] / "saved_models" / "digits_eps5").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_batch_of_4096_records_of_28_by_28_stays_under_4_gib(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(16_384, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(16_384) % 10)
+    settings = ["--dataset=data.npz", "--batch_size=4096", "--steps=3"]
+    subprocess.run([sys.executable, str(TRAIN), *settings], cwd=tmp_path, check=True)
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak_kib < 4 * 2**20

@@ -639,6 +639,15 @@ def test_an_unwritable_model_folder_shows_before_training(tmp_path):
     assert str(tmp_path / "file") in str(error.value.filename)
 
 
+def test_data_too_large_for_memory_are_refused_with_what_to_do(tmp_path):
+    huge = Split(10**9, _held_out_is_read)
+    data = PrivateData("huge", (64, 64, 3), ("a", "b"), huge, huge)
+    with pytest.raises(ValueError, match="huge takes 11444.1 GiB.*--sampling=shuffle") as error:
+        train(tmp_path, data=data)
+    assert_one_line(error.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_that_cannot_run_create_nothing(tmp_path):
     config = make_config(batch_size=COUNT + 1)
     with pytest.raises(ValueError, match="--batch_size"):
@@ -726,3 +735,15 @@ def test_the_logged_epsilon_is_a_bound_on_what_was_spent(finished):
     spent = read_statement(finished)["epsilon"]
     assert spent <= logged[STEPS] <= 1.5 * spent
     assert logged[3] < logged[6] < logged[9] < logged[12]
+
+
+@pytest.mark.slow
+def test_two_replicas_train_stop_resume_and_release(two_devices, tmp_path):
+    strategy = tf.distribute.MirroredStrategy(two_devices)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_strategy", lambda: strategy)
+        with stop_after(3):
+            assert train(tmp_path).steps == 3
+        result = train(tmp_path)
+    assert result.steps == make_config().steps
+    assert_every_step_priced(tmp_path, result.steps)
