@@ -247,7 +247,8 @@ def test_a_batch_of_4096_records_of_28_by_28_stays_under_4_gib(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(16_384, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.arange(16_384) % 10)
-    settings = ["--dataset=data.npz", "--batch_size=4096", "--steps=3"]
-    subprocess.run([sys.executable, str(TRAIN), *settings], cwd=tmp_path, check=True)
+    process = start(tmp_path, "--dataset=data.npz", "--batch_size=4096", "--steps=3")
+    status, _, err = ended(process)
+    assert status == 0, err
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert peak_kib < 4 * 2**20

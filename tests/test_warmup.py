@@ -13,7 +13,7 @@ from tfartgen import release, warmup
 from tfartgen.networks import Generator
 
 EXTRA = "tensorflow-serving-api is not installed (extra [serving])"
-SIGNATURES = {"serving_default", "seeded", "latent", "describe"}
+SIGNATURES = {"serving_default", "seeded", "rest", "latent", "describe"}
 
 
 @pytest.fixture(scope="module")

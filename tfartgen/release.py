@@ -36,17 +36,19 @@ def export_generator(
     """Writes the next version of a generator, as TensorFlow Serving reads it.
 
     Signatures, with `batch` free and 0 allowed; `image` is uint8 `[batch, height, width, channels]` and
-    `png_bytes` string `[batch]` unless said otherwise:
-      serving_default: `label` int32 `[batch]` -> `image`, `png_bytes`, from the server's own randomness.
-      seeded: `label`, `seed` int64 `[batch]` -> `image`, `png_bytes`; row i depends on row i of the request
-        only, so that on one machine's CPU a row gives the same bits alone and in any batch.
+    `png` string `[batch]` unless said otherwise:
+      serving_default: `label` int32 `[batch]` -> `image`, `png`, from the server's own randomness.
+      seeded: `label`, `seed` int64 `[batch]` -> `image`, `png`; row i depends on row i of the request only, so
+        that on one machine's CPU a row gives the same bits alone and in any batch.
+      rest: as `seeded` -> `png_bytes` string `[batch]`, for JSON: TensorFlow Serving's REST answers carry a
+        string as base64 only if its name ends in `_bytes`, and are broken by any other that is no text.
       latent: `latent` float32 `[batch, latent_dim]`, `label` -> `image` float32 in [-1, 1].
       describe: `label` of any value -> `model`, `privacy` string `[batch]`: in every row the JSON of
         `assets.extra/model.json` and `privacy.json`, for clients that see the server only.
-    Beside them are warm-up requests for all four, see `warmup`.
+    Beside them are warm-up requests for all of them, see `warmup`.
 
     Formal guarantee: post-processing of the generator's weights. What is written is those weights, the
-    four functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path.
+    functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path.
 
     Args:
       generator: a built Keras model with `get_config`, `image_shape`, `num_classes` and `latent_dim`.
@@ -165,6 +167,11 @@ def _signatures(
     def seeded(label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         return _encoded(_draw(generator, seeded_latents(seed, latent_dim), label))
 
+    @tf.function(input_signature=[label_spec, seed_spec], autograph=False)
+    def rest(label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = _draw(generator, seeded_latents(seed, latent_dim), label)
+        return {"png_bytes": tf.io.encode_png(to_uint8(images))}
+
     @tf.function(input_signature=[latent_spec, label_spec], autograph=False)
     def latent(latent: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": _draw(generator, latent, label)}
@@ -174,7 +181,7 @@ def _signatures(
     def describe(label: tf.Tensor) -> dict[str, tf.Tensor]:
         return {key: tf.fill(tf.shape(label), text) for key, text in texts.items()}
 
-    functions = (serving_default, seeded, latent, describe)
+    functions = (serving_default, seeded, rest, latent, describe)
     return {function.__name__: function for function in functions}
 
 
@@ -202,8 +209,7 @@ def _draw(
 
 def _encoded(images: tf.Tensor) -> dict[str, tf.Tensor]:
     pixels = to_uint8(images)
-    # TensorFlow Serving's REST answers carry a string as base64 only if its name ends in _bytes.
-    return {"image": pixels, "png_bytes": tf.io.encode_png(pixels)}
+    return {"image": pixels, "png": tf.io.encode_png(pixels)}
 
 
 def seeded_latents(seed: tf.Tensor, latent_dim: int) -> tf.Tensor:

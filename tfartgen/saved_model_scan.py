@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 
 #: Signatures that a release must have, and may have.
 REQUIRED_SIGNATURES = frozenset(["serving_default", "seeded", "latent"])
-SIGNATURES = REQUIRED_SIGNATURES | {"describe", "__saved_model_init_op"}
+SIGNATURES = REQUIRED_SIGNATURES | {"rest", "describe", "__saved_model_init_op"}
 
 #: The smallest image that we train on has 8 x 8 pixels; graphs of generators hold a few shapes and seeds.
 _MOST_CONSTANTS = 63

@@ -55,6 +55,7 @@ def _inputs(size: int, latent_dim: int) -> dict[str, dict[str, message.Message]]
     return {
         "serving_default": {"label": label},
         "seeded": {"label": label, "seed": seed},
+        "rest": {"label": label, "seed": seed},
         "latent": {"label": label, "latent": latent},
         "describe": {"label": label},
     }
