@@ -15,7 +15,11 @@ A GAN whose critic alone sees the private images, through a differentially priva
     run_folder      a run's private folder: settings, ledger and checkpoints in step
     callbacks       progress, TensorBoard, signals
     training        a run: resume, budget stop, export
-    release         the generator's SavedModel and its privacy statement
+    statement       privacy.json: what ran -> what can be said
+    release         the generator's SavedModel
+    serving         a generator behind TensorFlow Serving
+    generating      artificial data sets: a draw from start to end
+    verification    what a release must hold, and must not
     students        classifiers trained on artificial images, tested on real ones
 
 Importing this package imports no TensorFlow; import the modules that you need.

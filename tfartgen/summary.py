@@ -48,7 +48,8 @@ def of_training(result: RunResult, data: PrivateData, run_dir: str, command: str
         )
         lines += [
             f"Generator: {result.model_path} ({done})",
-            f"Next:      tensorboard --logdir={run_dir}",
+            f"Next:      bin/generate --model={result.model_path.parent}",
+            f"           tensorboard --logdir={run_dir}",
         ]
     return "\n".join(lines)
 
