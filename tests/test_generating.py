@@ -418,3 +418,46 @@ def test_beam_draws_the_same_bytes(tmp_path, model_folder):
     done = start(tmp_path, *arguments, "--output=beam", "--beam_runner=DirectRunner")
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "here") == contents(tmp_path / "beam")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--server=localhost:1", "--server_retries=0"], "--server=localhost:1 does not answer"),
+        (["--server=nonsense"], "--server must be host:port"),
+    ],
+)
+def test_server_that_is_down_is_one_line(tmp_path, arguments, message):
+    pytest.importorskip("tensorflow_serving")
+    done = start(tmp_path, "--model=pets", *arguments)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and message in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+#: Runs bin/generate where no file can grow beyond some bytes, as on a disk that is nearly full.
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+sys.path.insert(0, sys.argv[1])
+del sys.argv[:2]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_full_disk_of_the_command_is_one_line_and_resumable(tmp_path, model_folder):
+    arguments = [f"--model={model_folder}", "--num_examples=900", "--part_size=300"]
+    arguments += ["--format=npz", "--output=out"]
+    full = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(ROOT), *command(*arguments)[1:]],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert full.returncode == 1 and full.stderr.count("\n") == 1
+    assert full.stderr.startswith("generate: error: ")
+    assert os.listdir(tmp_path) == [".out.parts"]
+    resumed = start(tmp_path, *arguments)
+    assert (resumed.returncode, resumed.stderr) == (0, "note: going on with 3 of 3 parts\n")
+    assert os.listdir(tmp_path) == ["out"]

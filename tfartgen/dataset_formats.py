@@ -39,6 +39,9 @@ _SHARD_BYTES, _EXAMPLE_BYTES = 2**27, 256
 #: Images that are encoded in one call.
 _ENCODED_AT_ONCE = 256
 
+#: Of zlib: as small as its default of 6 within a hundredth for digits, in three quarters of the time.
+_COMPRESSION = 3
+
 #: The earliest date that a zip file can carry, so that the same arrays make the same file.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -213,7 +216,8 @@ def _encoded(images: np.ndarray) -> Iterator[bytes]:
 
     with tf.device("CPU"):
         for start in range(0, len(images), _ENCODED_AT_ONCE):
-            yield from tf.io.encode_png(images[start : start + _ENCODED_AT_ONCE]).numpy()
+            some = images[start : start + _ENCODED_AT_ONCE]
+            yield from tf.io.encode_png(some, compression=_COMPRESSION).numpy()
 
 
 _WRITERS: dict[str, Callable[[Iterable[Part], int, ModelSpec, pathlib.Path], None]] = {

@@ -90,7 +90,7 @@ def generate(
     output_folder.check_output(output, overwrite)
     with output_folder.work_folder(output) as work:
         plan, notes = _settle(model, plan, work)
-        get = functools.partial(_draw_missing, model, plan, work)
+        get = functools.partial(_read_or_draw, model, plan, work)
         if produce is not None:
             _remove_damaged(plan, work)
             produce(plan, work)
@@ -99,8 +99,8 @@ def generate(
         assembled.mkdir()
         preview = _Preview(model.spec)
         with contextlib.closing(_one_ahead(get, len(plan.parts()))) as parts:
-            watched = _watched(parts, preview, progress)
-            dataset_formats.write(format, watched, plan.num_examples, model.spec, assembled)
+            kept = _kept(parts, work, preview, progress)
+            dataset_formats.write(format, kept, plan.num_examples, model.spec, assembled)
         stated = papers.write_papers(assembled, model.spec, plan, format, preview.images)
         output_folder.flush_to_disk(assembled)
         output_folder.check_output(output, overwrite)
@@ -182,13 +182,12 @@ def _remove_damaged(plan: DrawPlan, work: pathlib.Path) -> None:
             path.unlink()
 
 
-def _draw_missing(model: GeneratorModel, plan: DrawPlan, work: pathlib.Path, index: int) -> Part:
-    """A part from the folder, drawn and put there first if it is not there yet."""
+def _read_or_draw(model: GeneratorModel, plan: DrawPlan, work: pathlib.Path, index: int) -> Part:
     path = dataset_formats.part_path(work, index)
     part = dataset_formats.read_part(path)
     if part is None:
+        path.unlink(missing_ok=True)
         part = draw_part(model, plan, *plan.parts()[index])
-        dataset_formats.write_part(path, *part)
     return part
 
 
@@ -229,10 +228,14 @@ class _Preview:
                 self.images[label] = np.concatenate([kept, new])
 
 
-def _watched(
-    parts: Iterator[Part], preview: _Preview, progress: Callable[[int], object]
+def _kept(
+    parts: Iterator[Part], work: pathlib.Path, preview: _Preview, progress: Callable[[int], object]
 ) -> Iterator[Part]:
-    for images, labels in parts:
+    """The parts, each in the folder before it is used: drawing goes on while the disk is waited for."""
+    for index, (images, labels) in enumerate(parts):
+        path = dataset_formats.part_path(work, index)
+        if not path.exists():
+            dataset_formats.write_part(path, images, labels)
         preview.look_at(images, labels)
         yield images, labels
         progress(len(labels))

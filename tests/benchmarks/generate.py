@@ -30,15 +30,12 @@ BARS = {"ratio_to_generator_alone": 0.8, "memory_gib": 1.5, "student_accuracy_lo
 
 #: What the generator alone does, in a process of its own: argument 1 is the model, 2 the number of images.
 ALONE = """
-import sys, time
+import sys
 from tfartgen import artificial
 model = artificial.LocalModel(sys.argv[1])
 plan = artificial.DrawPlan(int(sys.argv[2]), 0, artificial.LabelPolicy.uniform(model.spec.num_classes))
-artificial.draw_part(model, plan, 0, 256)
-start = time.perf_counter()
 for part in plan.parts():
     artificial.draw_part(model, plan, *part)
-print(time.perf_counter() - start)
 """
 
 #: Loads, replays the warm-up requests' batches if asked, and times the first image.
@@ -60,7 +57,7 @@ print(load, warm, time.perf_counter() - start)
 
 
 def run(*command):
-    """Runs Python; wall seconds, peak resident GiB and what it printed."""
+    """Runs Python; wall seconds, CPU seconds, peak resident GiB and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as printed:
@@ -70,32 +67,34 @@ def run(*command):
         if status:
             raise SystemExit(f"{command[0]} failed with {os.waitstatus_to_exitcode(status)}")
         printed.seek(0)
-        return seconds, usage.ru_maxrss / 2**20, printed.read()
+        cpu_seconds = usage.ru_utime + usage.ru_stime
+        return seconds, cpu_seconds, usage.ru_maxrss / 2**20, printed.read()
 
 
 def generate(model, count, output, *flags):
-    """Runs `bin/generate`; wall seconds and peak resident GiB."""
+    """Runs `bin/generate`; wall seconds, CPU seconds and peak resident GiB."""
     command = [f"--model={model}", f"--num_examples={count}", f"--output={output}", *flags]
-    return run(str(REPOSITORY / "bin" / "generate"), *command)[:2]
+    return run(str(REPOSITORY / "bin" / "generate"), *command)[:3]
 
 
 def measure_speed(model, count, turns, work):
-    """Turns of `bin/generate` and of the generator alone."""
+    """Turns of `bin/generate` and of the generator alone; start-up is what one image takes."""
     rows = []
     for turn in range(turns):
-        seconds, memory = generate(model, count, work / f"speed{turn}")
-        small, _ = generate(model, 1, work / f"one{turn}")
-        alone, _, printed = run("-c", ALONE, str(model), str(count))
-        drawing = float(printed)
+        ours = generate(model, count, work / f"speed{turn}")
+        alone = run("-c", ALONE, str(model), str(count))
+        ours_one = generate(model, 1, work / f"one{turn}")
+        alone_one = run("-c", ALONE, str(model), "1")
         rows.append(
             {
-                "generate_seconds": seconds,
-                "generate_seconds_for_one_image": small,
-                "memory_gib": memory,
-                "alone_seconds": alone,
-                "alone_drawing_seconds": drawing,
-                "ratio_whole_processes": alone / seconds,
-                "ratio_without_start_up": drawing / (seconds - small),
+                "generate_seconds": ours[0],
+                "generate_seconds_without_start_up": ours[0] - ours_one[0],
+                "alone_seconds": alone[0],
+                "alone_seconds_without_start_up": alone[0] - alone_one[0],
+                "ratio": (alone[0] - alone_one[0]) / (ours[0] - ours_one[0]),
+                "ratio_whole_processes": alone[0] / ours[0],
+                "ratio_of_cpu_time": (alone[1] - alone_one[1]) / (ours[1] - ours_one[1]),
+                "memory_gib": ours[2],
             }
         )
     return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
@@ -108,7 +107,7 @@ def measure_first_image(model, turns):
     folder = str(artificial.find_version(model))
     facts = {}
     for way, sizes in (("cold", ()), ("warmed_up", warmup.BATCH_SIZES)):
-        printed = [run("-c", FIRST_IMAGE, folder, *map(str, sizes))[2] for _ in range(turns)]
+        printed = [run("-c", FIRST_IMAGE, folder, *map(str, sizes))[3] for _ in range(turns)]
         times = [[1e3 * float(number) for number in line.split()] for line in printed]
         load, warm, first = (statistics.median(column) for column in zip(*times))
         facts[way] = {"load_ms": load, "warm_up_ms": warm, "first_image_ms": first}
@@ -163,19 +162,20 @@ def measure(flags, work):
     accuracies = measure_students(flags.digits_model, flags.student_examples, flags.seeds, work)
     memory = None
     if flags.memory_examples:
-        seconds, gib = generate(flags.digits_model, flags.memory_examples, work / "memory")
+        seconds, _, gib = generate(flags.digits_model, flags.memory_examples, work / "memory")
         memory = {"examples": flags.memory_examples, "seconds": seconds, "gib": gib}
-    rates = {
-        "bin/generate, MNIST images/s with start-up": count / speed["generate_seconds"],
-        "the same without start-up": count
-        / (speed["generate_seconds"] - speed["generate_seconds_for_one_image"]),
-        "generator alone, images/s": count / speed["alone_drawing_seconds"],
+    seconds = {
+        "bin/generate, MNIST images/s with start-up": "generate_seconds",
+        "the same without start-up": "generate_seconds_without_start_up",
+        "generator alone, images/s without start-up": "alone_seconds_without_start_up",
     }
+    rates = {name: count / speed[key] for name, key in seconds.items()}
     rows = [(name, f"{rate:,.0f}", "-") for name, rate in rates.items()]
     bar = BARS["ratio_to_generator_alone"]
     rows += [
-        ("ratio, whole processes", f"{speed['ratio_whole_processes']:.2f}", bar),
-        ("ratio, without start-up", f"{speed['ratio_without_start_up']:.2f}", bar),
+        ("ratio, without start-up", f"{speed['ratio']:.2f}", bar),
+        ("ratio, whole processes", f"{speed['ratio_whole_processes']:.2f}", "-"),
+        ("ratio of CPU time, without start-up", f"{speed['ratio_of_cpu_time']:.2f}", "-"),
         (f"peak memory, {count:,} MNIST images, GiB", f"{speed['memory_gib']:.2f}", "-"),
     ]
     if memory:
