@@ -46,9 +46,6 @@ MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER = 1e-3, 1e4
 #: Privacy losses are put on a grid which gives those of one step, and epsilon, this many points.
 _STEP_POINTS, _EPSILON_POINTS = 20_000, 100_000
 
-#: Above this Renyi epsilon no loss distribution is computed: it would say nothing more.
-_MAX_PLD_EPSILON = 1e4
-
 #: Allowances for the arithmetic of one step: in delta (what the FFT may add or take), and in the log of a Renyi
 #: moment of the sampled Gaussian (dp-accounting ends its series where terms fall below e^-30).
 _DELTA_ALLOWANCE, _MOMENT_ALLOWANCE = 1e-14, 2e-13
@@ -95,12 +92,15 @@ def _bounds(
         return math.inf, math.inf
     by_rdp = _renyi_epsilon(_renyi(stretches, _ORDERS), delta)
     allowance = _DELTA_ALLOWANCE * sum(stretch.charges for stretch in stretches)
-    if not with_pld or by_rdp > _MAX_PLD_EPSILON or not allowance < delta:
+    if not with_pld or not allowance < delta:
         return math.inf, by_rdp
     widest = max((_widest_loss(stretch) for stretch in stretches if stretch.steps), default=0.0)
     interval = max(1e-6, widest / _STEP_POINTS, by_rdp / _EPSILON_POINTS)
-    losses = pld.PLDAccountant(_ADD_OR_REMOVE, interval).compose(compose(stretches))
-    return _or_infinite(losses.get_epsilon(delta - allowance)), by_rdp
+    try:
+        losses = pld.PLDAccountant(_ADD_OR_REMOVE, interval).compose(compose(stretches))
+        return _or_infinite(losses.get_epsilon(delta - allowance)), by_rdp
+    except OverflowError:  # dp-accounting's, for tiny noise
+        return math.inf, by_rdp
 
 
 def _widest_loss(stretch: Stretch) -> float:
@@ -135,8 +135,8 @@ class Spent:
     Attributes:
       epsilon: by `accountant`; infinity for none.
       delta: at which it holds.
-      accountant: 'pld'; 'rdp' where the Renyi accountant gives less, which is where its epsilon exceeds 10,000
-        or delta is too small for double precision; 'none' when some steps ran without noise.
+      accountant: 'pld'; 'rdp' where the Renyi accountant gives less, which is where losses
+        overflow (from about 1e8) or delta is too small for double precision; 'none' when some steps ran without noise.
       rdp_epsilon: the Renyi accountant's bound on the same.
       relation: which data sets are neighbours.
       is_meaningful: epsilon is at most `MEANINGFUL_EPSILON`.
