@@ -6,9 +6,11 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from tfartgen.data import PrivateData
-from tfartgen.training import RunResult
+if TYPE_CHECKING:  # a summary of something else should not pay for their imports
+    from tfartgen.data import PrivateData
+    from tfartgen.training import RunResult
 
 _WIDTH = 79
 
