@@ -302,14 +302,17 @@ def _run_identity(config: TrainConfig, data: PrivateData) -> dict[str, Any]:
 
 
 def _require_writable(directory: pathlib.Path) -> None:
-    """Finds out before hours of training that the export could not be written.
+    """Finds out before hours of training that the export could not be written; leaves nothing behind.
 
     Raises:
       OSError: the folder cannot be made or written to.
     """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=directory):
         pass
+    for path in made:
+        path.rmdir()
 
 
 def _strategy() -> tf.distribute.Strategy:
