@@ -149,7 +149,7 @@ def _small_noise(data: PrivateData) -> dict[str, Any]:
     return {
         "noise_multiplier": 0.02,
         "batch_size": min(64, data.train.num_examples),
-        "steps": 4000 if _tiny(data) else 12000,
+        "steps": 2500 if _tiny(data) else 12000,
     }
 
 

@@ -25,12 +25,13 @@ BARS = {"minutes": 3.0, "student_accuracy": 0.85}
 def main():
     """Trains, draws, tests, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", help="folder to keep the run in")
     parser.add_argument("--num_examples", type=int, default=6000, help="artificial images")
     parser.add_argument("--seeds", type=int, default=3, help="students of each kind")
     flags = parser.parse_args()
     digits = data.load("digits")
-    with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = pathlib.Path(flags.work or temporary)
         seconds = _study.run_train(work)
         version = _study.newest_version(work / "saved_models" / "digits")
         artificial = _study.draw(version, flags.num_examples, digits.num_classes)
