@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,9 @@ def _two_logical_cpus() -> None:
     tf.get_logger().setLevel("ERROR")
 
 
-@pytest.fixture(name="two_devices")
-def _two_devices() -> list[str]:
-    """Names of two devices for a strategy with two replicas."""
-    return ["CPU:0", "CPU:1"]
+@pytest.fixture(name="two_replicas", scope="session")
+def _two_replicas() -> Any:
+    """A strategy with two replicas; one for all tests, since two in a process mix up their collectives."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -130,9 +130,9 @@ def test_promise_2_noise_is_sigma_times_clip_on_the_sum_once(sub_batch_size):
     check_noise(gradients[0][0].numpy() * expected, sigma * clip)
 
 
-def test_promise_2_two_replicas_have_the_noise_of_one(two_devices):
+def test_promise_2_two_replicas_have_the_noise_of_one(two_replicas):
     sigma, clip, expected = 1.3, 0.5, 20
-    strategy = tf.distribute.MirroredStrategy(two_devices)
+    strategy = two_replicas
     with strategy.scope():
         weights = tf.Variable(tf.zeros([4000]))
         optimizer = dp_optimizer.DPAdam(clip, sigma, expected, learning_rate=1.0)

@@ -134,12 +134,12 @@ def test_promise_7_a_network_with_batch_normalisation_is_refused_by_name(role):
         gan_module.ArtGAN(generator, critic)
 
 
-def test_two_replicas_train_like_one(two_devices):
+def test_two_replicas_train_like_one(two_replicas):
     """Without noise, one batch in two stripes gives the critic of one device; copies stay equal."""
     images, labels = make_split(6).arrays()
     batch = tf.data.Dataset.from_tensors((images, labels)).repeat()
     critics = []
-    for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(two_devices)):
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
         with strategy.scope():
             gan = make_gan(noise=0.0, clip=0.5)
         replicas = strategy.num_replicas_in_sync

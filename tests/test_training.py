@@ -738,10 +738,9 @@ def test_the_logged_epsilon_is_a_bound_on_what_was_spent(finished):
 
 
 @pytest.mark.slow
-def test_two_replicas_train_stop_resume_and_release(two_devices, tmp_path):
-    strategy = tf.distribute.MirroredStrategy(two_devices)
+def test_two_replicas_train_stop_resume_and_release(two_replicas, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_strategy", lambda: strategy)
+        patch.setattr(training, "_strategy", lambda: two_replicas)
         with stop_after(3):
             assert train(tmp_path).steps == 3
         result = train(tmp_path)

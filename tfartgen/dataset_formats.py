@@ -13,6 +13,7 @@ Every writer streams: it holds one part at a time. The bytes depend on the examp
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -126,12 +127,27 @@ def _write_tfds(
     writer = tfds.core.SequentialWriter(
         information, max_examples_per_shard=max(1, _SHARD_BYTES // (pixels + _EXAMPLE_BYTES))
     )
+    writer._serializer = _StableSerializer(writer._serializer)
     writer.initialize_splits(["train"])
     for images, labels in parts:
         pngs = _encoded(images)
         examples = [{"image": png, "label": int(label)} for png, label in zip(pngs, labels)]
         writer.add_examples({"train": examples})
     writer.close_all()
+    for path in folder.glob("*.json"):  # their maps, too
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(content, indent=4, sort_keys=True) + "\n", encoding="utf-8")
+
+
+class _StableSerializer:
+    """TFDS's serialiser, with fields in a fixed order: older protocol buffers write maps in any."""
+
+    def __init__(self, serializer: Any):
+        self._serializer = serializer
+
+    def serialize_example(self, example: Any) -> bytes:
+        """As TFDS's, which returns what `tf.train.Example.SerializeToString` does."""
+        return self._serializer.get_tf_example(example).SerializeToString(deterministic=True)
 
 
 def _tfds_information(spec: ModelSpec, folder: pathlib.Path) -> Any:
