@@ -632,6 +632,14 @@ def test_an_unwritable_model_folder_costs_no_training(finished, tmp_path):
     assert read_statement(folder) == read_statement(finished)
 
 
+def test_promise_8_what_was_selected_on_private_data_is_in_the_statement(finished, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    (folder / "run" / "finished.json").unlink()
+    train(folder, selected_on_private_data=["the learning rate"])
+    assert read_statement(folder, 2)["selected_on_private_data"] == ["the learning rate"]
+    assert read_statement(finished)["selected_on_private_data"] == []
+
+
 def test_an_unwritable_model_folder_shows_before_training(tmp_path):
     (tmp_path / "file").write_text("a regular file")
     with at_step(1, lambda: pytest.fail("a critic step ran")), pytest.raises(OSError) as error:

@@ -10,6 +10,7 @@ import pathlib
 import signal
 import tempfile
 import zlib
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -60,6 +61,7 @@ def train(
     model_dir: pathlib.Path,
     *,
     checkpoint_minutes: float = 5.0,
+    selected_on_private_data: Sequence[str] = (),
     keys: KeySource = operating_system_keys,
 ) -> RunResult:
     """Trains, or goes on training, the run in `run_dir`, and exports its generator when it is done.
@@ -73,6 +75,7 @@ def train(
       run_dir: private folder of the run.
       model_dir: where versions of the generator go.
       checkpoint_minutes: minutes between checkpoints.
+      selected_on_private_data: choices that were made by looking at the private data, for the statement.
       keys: source of the noise's and the sampler's keys; anything but the default voids the statement.
 
     Returns:
@@ -85,7 +88,8 @@ def train(
     _validate.positive("checkpoint_minutes", checkpoint_minutes)
     folder = RunFolder(run_dir)
     try:
-        return _Run(data, config, folder, model_dir, keys).go(checkpoint_minutes)
+        run = _Run(data, config, folder, model_dir, keys, selected_on_private_data)
+        return run.go(checkpoint_minutes)
     finally:
         folder.close()
 
@@ -100,9 +104,11 @@ class _Run:
         folder: RunFolder,
         model_dir: pathlib.Path,
         keys: KeySource,
+        selected_on_private_data: Sequence[str],
     ):
         self._data, self._config, self._folder = data, config, folder
         self._model_dir, self._keys = model_dir, keys
+        self._selected_on_private_data = selected_on_private_data
         self._sampler = _make_sampler(config, data, keys)
         self._settled = self._settle()
         self._noise = self._settled["noise_multiplier"]
@@ -193,6 +199,7 @@ class _Run:
             self._config.delta,
             critic_steps=self._progress.steps,
             budget_epsilon=self._config.epsilon,
+            selected_on_private_data=self._selected_on_private_data,
             void_reasons=self._void_reasons,
         )
         return release.export_generator(
