@@ -2,8 +2,8 @@
 """The differentially private optimizer of the critic: clip per example, add noise once, apply.
 
 TensorFlow Privacy's `VectorizedDPKerasAdamOptimizer` differentiates a whole loss vector with
-`tape.jacobian`, so that its cost grows with the square of the batch. `DPAdam` keeps its query, its clip and
-its guard, and maps a one-example gradient over the batch instead: the same sum, linear in the batch, in
+`tape.jacobian`, so that its cost grows with the square of the batch. `DPAdam` keeps its query and its guard,
+and maps a one-example gradient over the batch instead: the same clipped sum, linear in the batch, in
 sub-batches of bounded memory. The only module that imports `tensorflow_privacy`.
 """
 
@@ -195,9 +195,10 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
 
         def add_sub_batch(start: tf.Tensor, total: ClippedSum) -> tuple[tf.Tensor, ClippedSum]:
             part = tf.nest.map_structure(lambda values: values[start : start + size], examples)
-            gradients, norms, losses = self._per_example(loss_fn, prepare(part), variables)
+            gradients, losses = _per_example(loss_fn, prepare(part), variables)
+            sums, norms = clip_and_sum(gradients, self._l2_norm_clip)
             return start + size, ClippedSum(
-                [t + tf.reduce_sum(g, 0) for t, g in zip(total.gradients, gradients)],
+                [t + part_sum for t, part_sum in zip(total.gradients, sums)],
                 count,
                 total.norm_sum + tf.reduce_sum(norms),
                 total.clipped + tf.reduce_sum(tf.cast(norms > self._l2_norm_clip, tf.float32)),
@@ -215,25 +216,6 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
             parallel_iterations=1,
         )
         return total
-
-    def _per_example(
-        self, loss_fn: Callable[[Any], tf.Tensor], examples: Any, variables: list[tf.Variable]
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Clipped gradients `[count, ...]`, their norms before clipping and the losses, both `[count]`."""
-
-        def one(example: Any) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(variables)
-                loss = loss_fn(example)
-            gradients = tape.gradient(
-                loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
-            finite = tf.math.is_finite(norm)
-            gradients = [tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
-            return tfp_optimizer.clip_gradients_vmap(gradients, self._l2_norm_clip), norm, loss
-
-        return tf.vectorized_map(one, examples, warn=False)
 
     def _default_sub_batch_size(self, variables: list[tf.Variable]) -> int:
         weights = sum(v.shape.num_elements() for v in variables)
@@ -258,3 +240,50 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
     def get_gradients(self, loss: Any, params: Any) -> Any:
         """Refused, as `minimize` is."""
         raise NotImplementedError("DPAdam differentiates per example: use dp_gradients")
+
+
+def _per_example(
+    loss_fn: Callable[[Any], tf.Tensor], examples: Any, variables: list[tf.Variable]
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Gradients, `[count, ...]` for each variable, and losses `[count]`, of every example by itself."""
+
+    def one(example: Any) -> tuple[list[tf.Tensor], tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss = loss_fn(example)
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(loss, variables, unconnected_gradients=zero), loss
+
+    return tf.vectorized_map(one, examples, warn=False)
+
+
+def clip_and_sum(
+    gradients: Sequence[tf.Tensor], l2_norm_clip: float
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Sum of clipped gradients `sum_i g_i / max(1, ||g_i|| / S)` (Abadi et al. 2016, algorithm 1).
+
+    The clip of TensorFlow Privacy as a weighted sum, which reads the gradients twice and copies them never:
+    at these sizes memory is what a step waits for.
+
+    Formal guarantee: each row of `gradients` adds at most `l2_norm_clip` to the sum, in the L2 norm over all
+    variables; a row whose norm is not finite adds nothing.
+
+    Args:
+      gradients: for each variable, `[count, ...]`.
+      l2_norm_clip: `S`.
+
+    Returns:
+      For each variable the sum `[...]`, and the norms before clipping, `[count]`.
+    """
+    rows = [tf.reshape(g, [tf.shape(g)[0], g.shape[1:].num_elements()]) for g in gradients]
+    squares = [tf.matmul(row[:, None, :], row[:, :, None])[:, 0, 0] for row in rows]
+    norms = tf.sqrt(tf.add_n(squares))
+    finite = tf.math.is_finite(norms)
+    rows = tf.cond(
+        tf.reduce_all(finite),
+        lambda: rows,
+        lambda: [tf.where(finite[:, None], row, 0.0) for row in rows],
+    )
+    weights = tf.where(finite, 1.0 / tf.maximum(norms / l2_norm_clip, 1.0), 0.0)
+    sums = [tf.matmul(weights[None], row)[0] for row in rows]
+    return [tf.reshape(total, g.shape[1:]) for total, g in zip(sums, gradients)], norms
