@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -19,6 +20,7 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-privacy", "dp-accounting", "nump
 def quiet() -> None:
     """Call before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def environment() -> dict[str, Any]:
