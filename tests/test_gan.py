@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from tfartgen import gan as gan_module
 from tfartgen import losses, networks, sampling
@@ -53,6 +54,22 @@ def test_promise_1_one_record_touches_one_loss_of_the_whole_critic_step(loss):
         sums.append(flat(clipped.gradients))
     change = np.linalg.norm(sums[1] - sums[0])
     assert 0.5 * clip < change <= clip * (1 + 1e-4)
+
+
+def test_promise_2_the_critic_step_of_the_gan_has_the_noise_that_is_priced():
+    """Two gradients of one batch at one step have the same latents, so they differ by their noise alone."""
+    sigma, clip, expected = 1.5, 0.4, 8
+    gan = make_gan(noise=sigma, clip=clip, batch_size=expected)
+    batch = tuple(map(tf.constant, make_split(7).arrays()))
+    draws = [flat([g for g, _ in gan.critic_gradients(*batch)[0]]) for _ in range(20)]
+    differences = np.concatenate([a - b for a, b in zip(draws[::2], draws[1::2])])
+    scale = np.sqrt(2) * sigma * clip / expected
+    tails = {
+        factor: stats.chi2.cdf(np.sum(differences**2) / (factor * scale) ** 2, differences.size)
+        for factor in (2 / 3, 1, 3 / 2)
+    }
+    assert 1e-4 < tails[1] < 1 - 1e-4
+    assert tails[2 / 3] > 1 - 1e-9 and tails[3 / 2] < 1e-9
 
 
 def test_the_critic_step_leaves_the_generator_alone():
