@@ -12,6 +12,7 @@ import pathlib
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Callable, Optional
 
@@ -140,19 +141,15 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
             hparams.hparams(
                 {k: v for k, v in self._settings.items() if isinstance(v, (bool, int, float, str))}
             )
-        self._write_graph("generator", self.model.generator)
-        self._write_graph("critic", self.model.critic)
-
-    def _write_graph(self, name: str, network: tf.keras.Model) -> None:
         gan: ArtGAN = self.model
-        label = tf.TensorSpec([None], tf.int32, "label")
-        shapes = {
-            "generator": tf.TensorSpec([None, gan.generator.latent_dim], tf.float32, "latent"),
-            "critic": tf.TensorSpec([None, *gan.generator.image_shape], tf.float32, "image"),
-        }
-        graph = tf.function(lambda *inputs: network(inputs)).get_concrete_function(
-            shapes[name], label
-        )
+        self._write_graph("generator", gan.generator, [gan.generator.latent_dim])
+        self._write_graph("critic", gan.critic, gan.generator.image_shape)
+
+    def _write_graph(self, name: str, network: tf.keras.Model, shape: Sequence[int]) -> None:
+        """The graph of a network of rows of `shape` and labels, as a run of its own: TensorBoard shows one each."""
+        rows = tf.TensorSpec([None, *shape], tf.float32)
+        label = tf.TensorSpec([None], tf.int32)
+        graph = tf.function(lambda *inputs: network(inputs)).get_concrete_function(rows, label)
         writer = tf.summary.create_file_writer(str(self._directory / name))
         with writer.as_default(step=0):
             tf.summary.graph(graph.graph)

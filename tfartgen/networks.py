@@ -15,7 +15,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-MIN_SIDE, MAX_SIDE = 8, 64
+from tfartgen.image_size import MAX_SIDE, MIN_SIDE
 
 #: Sides at which a network stops halving: 28 -> 14 -> 7, 32 -> 16 -> 8 -> 4, 64 -> ... -> 4.
 _SMALLEST_SIDE = 7
