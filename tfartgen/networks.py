@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generator, critic and student networks: convolutional Keras models for images of 8 to 64 pixels a side.
+"""Generator and critic networks: convolutional Keras models for images of 8 to 64 pixels a side.
 
 Neither the generator nor the critic has a layer that mixes examples. In the critic it would let one record
 change another record's gradient. In the generator it would do the same by way of the fakes, whose labels in
@@ -125,7 +125,7 @@ class Generator(tf.keras.Model):
         doublings = _halvings(self.image_shape)
         base = [math.ceil(side / 2**doublings) for side in self.image_shape[:2]]
         widths = [width * 2**i for i in reversed(range(doublings))]
-        initializers = _Initializers(seed)
+        initializers = Initializers(seed)
         layers = tf.keras.layers
         self._blocks = [
             layers.Dense(base[0] * base[1] * widths[0], kernel_initializer=initializers.next()),
@@ -204,7 +204,7 @@ class Critic(tf.keras.Model):
         super().__init__(name=name)
         self.image_shape = check_image_shape(image_shape)
         self.num_classes = num_classes
-        initializers = _Initializers(seed)
+        initializers = Initializers(seed)
         layers = tf.keras.layers
         halvings = _halvings(self.image_shape)
         strides = [2] * halvings if halvings > 1 else [1, 2]
@@ -233,47 +233,7 @@ class Critic(tf.keras.Model):
         return self._score(hidden)[:, 0] + tf.reduce_sum(picked, axis=1)
 
 
-class Student(tf.keras.Model):
-    """A small classifier, the kind that others train on the release: two convolutions, dropout, logits."""
-
-    def __init__(self, num_classes: int, seed: Optional[int] = None, name: str = "student"):
-        """Creates the student.
-
-        Args:
-          num_classes: number of labels.
-          seed: seed of the initial weights and of dropout; None for a fresh one.
-          name: Keras name.
-        """
-        super().__init__(name=name)
-        initializers = _Initializers(seed)
-        layers = tf.keras.layers
-        self._blocks = []
-        for channels in (32, 64):
-            self._blocks += [
-                layers.Conv2D(
-                    channels,
-                    3,
-                    padding="same",
-                    activation="relu",
-                    kernel_initializer=initializers.next(),
-                ),
-                layers.MaxPool2D(),
-            ]
-        self._blocks += [
-            layers.Flatten(),
-            layers.Dropout(0.5, seed=seed),
-            layers.Dense(num_classes, kernel_initializer=initializers.next()),
-        ]
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps images `[batch, height, width, channels]` in [-1, 1] to logits `[batch, num_classes]`."""
-        hidden = inputs
-        for block in self._blocks:
-            hidden = block(hidden, training=training)
-        return hidden
-
-
-class _Initializers:
+class Initializers:
     """Glorot initialisers for the layers of one network, each with a seed of its own drawn from one seed."""
 
     def __init__(self, seed: Optional[int]):
@@ -281,5 +241,6 @@ class _Initializers:
         self._seeds = None if draws is None else iter(draws.tolist())
 
     def next(self) -> tf.keras.initializers.Initializer:
+        """The initialiser of the next layer."""
         seed = None if self._seeds is None else next(self._seeds)
         return tf.keras.initializers.GlorotUniform(seed=seed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Students: classifiers trained on artificial images only and tested on real ones.
+"""Students: classifiers trained on labelled images, artificial or real, and tested on real ones.
 
 Training gets labelled `uint8` arrays and never a real test set, so nothing is chosen by looking at it.
 """
@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from tfartgen import _validate
 from tfartgen.data import to_float
-from tfartgen.networks import Student
+from tfartgen.student_networks import NETWORKS
+
+_PREDICTED_AT_ONCE = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,18 +23,21 @@ class StudentConfig:
     """How a student trains.
 
     Attributes:
+      architecture: one of `student_networks.NETWORKS`.
       steps: gradient steps, the same whatever the number of images, so that students compare.
       batch_size: images of a step.
       learning_rate: of Adam, at the start; it falls to zero along a cosine.
       seed: fixes weights, dropout and the order of the images.
     """
 
+    architecture: str = "cnn"
     steps: int = 1500
     batch_size: int = 64
     learning_rate: float = 2e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _validate.one_of("architecture", self.architecture, NETWORKS)
         _validate.positive_int("steps", self.steps)
         _validate.positive_int("batch_size", self.batch_size)
         _validate.positive("learning_rate", self.learning_rate)
@@ -44,7 +49,7 @@ def train_student(
     num_classes: int,
     config: StudentConfig = StudentConfig(),
 ) -> tf.keras.Model:
-    """Trains a small CNN.
+    """Trains a classifier.
 
     Args:
       images: uint8 `[n, height, width, channels]`.
@@ -58,27 +63,63 @@ def train_student(
     Raises:
       ValueError: no images, or as many labels as images are not there.
     """
-    if len(images) == 0 or len(images) != len(labels):
-        raise ValueError(
-            f"a student needs as many labels as images and at least one, got {len(images)} images, {len(labels)} labels"
-        )
-    student = Student(num_classes, seed=config.seed)
+    student = new_student(num_classes, config)
+    fit(student, images, labels, config)
+    return student
+
+
+def new_student(num_classes: int, config: StudentConfig) -> tf.keras.Model:
+    """A student that has not been trained, compiled."""
+    student = NETWORKS[config.architecture](num_classes, config.seed)
     rate = tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     student.compile(
         optimizer=tf.keras.optimizers.legacy.Adam(rate),
         loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
     )
+    return student
+
+
+def fit(
+    student: tf.keras.Model, images: np.ndarray, labels: np.ndarray, config: StudentConfig
+) -> None:
+    """Trains a compiled student; arguments and errors as in `train_student`."""
+    if len(images) == 0 or len(images) != len(labels):
+        raise ValueError(
+            f"a student needs as many labels as images and at least one, got {len(images)} images, {len(labels)} labels"
+        )
+    with tf.device("CPU"):  # the host shuffles, whatever the device that trains
+        examples = tf.data.Dataset.from_tensor_slices((images, labels))
     batches = (
-        tf.data.Dataset.from_tensor_slices((images, labels))
-        .shuffle(len(images), seed=config.seed)
+        examples.shuffle(len(images), seed=config.seed)
         .repeat()
         .batch(config.batch_size, drop_remainder=True)
         .map(lambda image, label: (to_float(image), label))
         .prefetch(tf.data.AUTOTUNE)
     )
     student.fit(batches, steps_per_epoch=config.steps, epochs=1, verbose=0)
-    return student
+
+
+def logits(student: tf.keras.Model, images: np.ndarray) -> np.ndarray:
+    """Logits of every image.
+
+    Args:
+      student: maps float images in [-1, 1] to logits.
+      images: uint8 `[n, height, width, channels]`.
+
+    Returns:
+      float32 `[n, num_classes]`.
+    """
+    return student.predict(_batches(images), verbose=0)
+
+
+def features(student: tf.keras.Model, images: np.ndarray) -> np.ndarray:
+    """What the logits of a `student_networks.Classifier` are linear in, float32 `[n, d]`; images as in `logits`."""
+    return np.concatenate([student.features(batch).numpy() for batch in _batches(images)])
+
+
+def _batches(images: np.ndarray) -> tf.data.Dataset:
+    with tf.device("CPU"):
+        return tf.data.Dataset.from_tensor_slices(images).batch(_PREDICTED_AT_ONCE).map(to_float)
 
 
 def accuracy(student: tf.keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
@@ -89,6 +130,4 @@ def accuracy(student: tf.keras.Model, images: np.ndarray, labels: np.ndarray) ->
       images: uint8 `[n, height, width, channels]`.
       labels: integers `[n]`.
     """
-    batches = tf.data.Dataset.from_tensor_slices(images).batch(500).map(to_float)
-    predicted = np.argmax(student.predict(batches, verbose=0), axis=1)
-    return float(np.mean(predicted == labels))
+    return float(np.mean(np.argmax(logits(student, images), axis=1) == labels))
