@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads an artificial data set back from its files, in batches, as strangers do."""
+"""Reads an artificial data set back from its files, as strangers do: in batches, or whole."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import pathlib
 import zipfile
@@ -12,10 +14,108 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from tfartgen import papers, statement
+
 #: Images `[n, height, width, channels]`, labels `[n]`, and what to call each example.
 Batch = tuple[np.ndarray, np.ndarray, list[str]]
 
 _BATCH_SIZE = 1024
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReleasedData:
+    """An artificial data set in memory.
+
+    Attributes:
+      name: as in its statement.
+      folder: as the person gave it.
+      images: uint8 `[n, height, width, channels]`.
+      labels: int32 `[n]`.
+      class_names: name of every label.
+      statement: its privacy statement.
+      digest: SHA-256 of the statement, which holds those of the files: identifies the release.
+    """
+
+    name: str
+    folder: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    statement: Mapping[str, Any]
+    digest: str
+
+
+def read(folder: str | os.PathLike[str]) -> ReleasedData:
+    """Reads a whole data set, and checks that its files are those that its statement speaks of.
+
+    Raises:
+      ValueError: the folder is no artificial data set, or a damaged or altered one.
+    """
+    path = pathlib.Path(folder).expanduser()
+    stated = _statement_of(path)
+    _check_files(path, stated["files"])
+    try:
+        images, labels = _collected(path, stated["data_set"])
+    except Exception as error:  # of three libraries, whatever the damage is
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise _unreadable(path, f"its data cannot be read ({reason[:200]})") from error
+    return ReleasedData(
+        name=stated["data_set"]["name"],
+        folder=os.fspath(folder),
+        images=images,
+        labels=labels,
+        class_names=tuple(stated["data_set"]["class_names"]),
+        statement=stated,
+        digest=papers.sha256(path / papers.STATEMENT_FILE),
+    )
+
+
+def _check_files(path: pathlib.Path, files: Mapping[str, str]) -> None:
+    for name, digest in files.items():
+        if not (path / name).is_file():
+            raise _unreadable(path, f"{name} is missing")
+        if papers.sha256(path / name) != digest:
+            raise _unreadable(path, f"{name} was altered: its SHA-256 is not the one in its papers")
+    for name in sorted({*papers.files_of(path)} - {*files, *papers.UNDIGESTED}):
+        raise _unreadable(path, f"{name} is not listed in its papers")
+
+
+def _collected(path: pathlib.Path, data_set: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """All images and labels, held to the description."""
+    shape, classes = tuple(data_set["image_shape"]), len(data_set["class_names"])
+    all_images, all_labels = [], []
+    for images, labels, names in batches(path, data_set):
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise ValueError(f"{names[0]} has {images.dtype} {images.shape[1:]}, not uint8 {shape}")
+        if labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < classes)).all():
+            raise ValueError(
+                f"a label at or after {names[0]} is not a number of 0 to {classes - 1}"
+            )
+        all_images.append(images)
+        all_labels.append(labels.astype(np.int32))
+    count = sum(map(len, all_labels))
+    if count != data_set["num_examples"]:
+        raise ValueError(f"{count} examples, its papers say {data_set['num_examples']}")
+    return np.concatenate(all_images), np.concatenate(all_labels)
+
+
+def _statement_of(path: pathlib.Path) -> dict[str, Any]:
+    file = path / papers.STATEMENT_FILE
+    if not file.is_file():
+        raise _unreadable(path, f"it has no {papers.STATEMENT_FILE}")
+    try:
+        stated = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, f"its {papers.STATEMENT_FILE} is no JSON ({error})") from None
+    problems = statement.validate_statement(stated)
+    if problems or stated["released"] != statement.DATA_SET:
+        reason = problems[0] if problems else "it speaks of a generator; draw from it first"
+        raise _unreadable(path, f"its {papers.STATEMENT_FILE} is not a data set's ({reason})")
+    return stated
+
+
+def _unreadable(path: pathlib.Path, reason: str) -> ValueError:
+    return ValueError(f"--artificial={path}: {reason}; give a folder that bin/generate wrote")
 
 
 def batches(folder: pathlib.Path, data_set: Mapping[str, Any]) -> Iterator[Batch]:
