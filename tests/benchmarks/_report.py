@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import json
 import logging
 import os
 import pathlib
-import platform
 from collections.abc import Sequence
 from typing import Any
 
+from tfartgen import environment
+
 RESULTS = pathlib.Path(__file__).parent / "results"
-_PACKAGES = ("tensorflow", "keras", "tensorflow-privacy", "dp-accounting", "numpy", "scikit-learn")
 
 
 def quiet() -> None:
@@ -23,29 +21,13 @@ def quiet() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def environment() -> dict[str, Any]:
-    """Machine, versions and date of a measurement; no host or user name."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} x {_processor()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def write(name: str, facts: dict[str, Any]) -> None:
     """Writes `results/<name>.json` and says so."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**environment(), **facts}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({**environment.describe(), **facts}, indent=2) + "\n", encoding="utf-8"
+    )
     print(f"written: {os.path.relpath(path)}")
 
 
