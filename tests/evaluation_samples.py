@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small real and artificial data whose classes a student tells apart, for the tests of evaluations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfartgen import data, evaluation_data
+from tfartgen.released_data import ReleasedData
+
+CLASS_NAMES = ("dark", "grey", "bright")
+
+
+def shades(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose class is their brightness, every class in turn."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(count) % 3).astype(np.int32)
+    noise = rng.integers(60, size=(count, 8, 8, 1))
+    return (noise + 95 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+def private(train: int = 120, held_out: int = 60) -> data.PrivateData:
+    splits = (
+        data.Split.from_arrays(*shades(train, 0)),
+        data.Split.from_arrays(*shades(held_out, 1)),
+    )
+    return data.PrivateData("shades", (8, 8, 1), CLASS_NAMES, *splits)
+
+
+def real(**sizes: int) -> evaluation_data.EvaluationData:
+    return evaluation_data.prepare(private(**sizes), 0.3)
+
+
+def release(count: int = 150, seed: int = 2, **changes: Any) -> ReleasedData:
+    images, labels = shades(count, seed)
+    fields = {
+        "name": "shades",
+        "folder": f"artificial/shades{seed}",
+        "images": images,
+        "labels": labels,
+        "class_names": CLASS_NAMES,
+        "statement": {"epsilon": 40000.0, "delta": 1e-5, "guarantee": "none"},
+        "digest": f"{seed:064x}",
+        **changes,
+    }
+    return ReleasedData(**fields)
