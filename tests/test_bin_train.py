@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import functools
 import json
-import os
 import pathlib
 import resource
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
+import scripts
+from scripts import ended
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "bin" / "train"
@@ -28,26 +24,7 @@ ENDLESS = (*SMALL, "--noise_multiplier=1", "--batch_size=16", "--steps=100000")
 SAVE_OFTEN = "--checkpoint_minutes=0.001"
 
 
-def start(folder, *arguments):
-    """A process of `bin/train` in `folder`, without what the tests' own process tells TensorFlow."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "TFARTGEN"))}
-    return subprocess.Popen(
-        [sys.executable, str(TRAIN), *arguments],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process):
-    """Its exit status, standard output and standard error."""
-    try:
-        out, err = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    return process.returncode, out, err
+start = functools.partial(scripts.start, "train")
 
 
 def finish(folder, *arguments):
@@ -168,24 +145,8 @@ def test_a_bad_flag_is_one_line_before_tensorflow_starts(tmp_path, flag, message
 
 @pytest.fixture(name="main", scope="module")
 def _main():
-    """Runs the program's `main` in this process, with the flags given."""
-    before = set(flags.FLAGS)
-    loader = importlib.machinery.SourceFileLoader("bin_train", str(TRAIN))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bin_train", loader))
-    sys.modules["bin_train"] = module  # absl looks for the module that defines a flag
-    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    loader.exec_module(module)
-    sys.dont_write_bytecode = wrote
-
-    def main(*arguments):
-        with flagsaver.flagsaver():
-            flags.FLAGS([str(TRAIN), *arguments])
-            return module.main([str(TRAIN)])
-
-    yield main
-    del sys.modules["bin_train"]
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+    with scripts.main_of("train") as main:
+        yield main
 
 
 @pytest.mark.parametrize(

@@ -4,26 +4,21 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.machinery
-import importlib.util
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
+import scripts
 from data_samples import check_description, picture, records
 
 from tfartgen import data, npz_files, partition
 from tfartgen.partition import PartitionConfig
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PARTITION = ROOT / "bin" / "partition"
+PARTITION = scripts.ROOT / "bin" / "partition"
 
 #: 12, 20 and 31 records of three classes, in no order.
 LABELS = np.random.RandomState(0).permutation(np.repeat([0, 1, 2], [12, 20, 31]))
@@ -310,25 +305,8 @@ def test_the_summary_of_many_owners_and_classes_fits_in_80_columns():
 
 @pytest.fixture(name="main", scope="module")
 def _main():
-    """Runs the program's `main` in this process, with the flags given."""
-    before = set(flags.FLAGS)
-    loader = importlib.machinery.SourceFileLoader("bin_partition", str(PARTITION))
-    spec = importlib.util.spec_from_loader("bin_partition", loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bin_partition"] = module  # absl looks for the module that defines a flag
-    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    loader.exec_module(module)
-    sys.dont_write_bytecode = wrote
-
-    def main(*arguments):
-        with flagsaver.flagsaver():
-            flags.FLAGS([str(PARTITION), *arguments])
-            return module.main([str(PARTITION)])
-
-    yield main
-    del sys.modules["bin_partition"]
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+    with scripts.main_of("partition") as main:
+        yield main
 
 
 def test_the_command_cuts_digits_and_says_what_to_run_next(main, tmp_path, monkeypatch, capsys):
@@ -372,7 +350,7 @@ def test_a_bad_flag_is_one_line_before_tensorflow_starts(tmp_path, flag, status,
     ended = subprocess.run(
         [sys.executable, "-X", "importtime", str(PARTITION), flag],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(scripts.ROOT)},
         capture_output=True,
         text=True,
         timeout=60,

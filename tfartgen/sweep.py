@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trade-off curve: a generator trained, drawn from and evaluated at each value of a setting.
+
+A point has a folder of its own and is resumable there: its training run, its generator, its data set, and the
+trials of its students. A point that diverged is reported, never dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
+
+import tensorflow as tf
+
+from tfartgen import _validate, artificial, environment, generating, released_data, training
+from tfartgen.data import PrivateData
+from tfartgen.evaluation_config import Budget, EvaluationConfig
+from tfartgen.evaluation_data import EvaluationData
+from tfartgen.evaluation_rows import Row, RowMaker
+from tfartgen.released_data import ReleasedData
+from tfartgen.train_config import TrainConfig, check_settings, configure
+from tfartgen.trials import TrialStore
+
+SCHEMA = "tfartgen.sweep/1"
+
+PARAMETERS = ("noise_multiplier", "epsilon")
+
+#: Examples that are drawn at once to see whether a generator still draws numbers.
+_PROBE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """What is swept.
+
+    Attributes:
+      parameter: one of `PARAMETERS`.
+      values: at least two, in the order in which they run.
+      num_examples: drawn at each point; None for as many as there are real training records.
+      train_settings: further fields of `TrainConfig`, the same at every point.
+    """
+
+    parameter: str
+    values: tuple[float, ...]
+    num_examples: Optional[int] = None
+    train_settings: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        _validate.one_of("--sweep", self.parameter, PARAMETERS)
+        if len(set(self.values)) < max(2, len(self.values)):
+            raise ValueError(
+                f"--sweep needs at least two values, all different, got {_listed(self.values)}"
+            )
+        if self.num_examples is not None:
+            _validate.positive_int("--sweep_examples", self.num_examples)
+        settings = dict(self.train_settings)
+        for name in PARAMETERS:
+            if name in settings:
+                raise ValueError(f"--train_setting={name} contradicts --sweep; leave it out")
+        for value in self.values:
+            check_settings(**settings, **{self.parameter: value})
+
+    @classmethod
+    def parse(
+        cls, text: str, num_examples: Optional[int] = None, train_settings: Sequence[str] = ()
+    ) -> SweepConfig:
+        """Reads `noise_multiplier:0,0.02,1`, and settings `steps=500`.
+
+        Raises:
+          ValueError: it is nothing of the kind.
+        """
+        parameter, colon, values = text.partition(":")
+        try:
+            numbers = tuple(float(value) for value in values.split(","))
+        except ValueError:
+            colon, numbers = "", ()
+        if not colon:
+            raise ValueError(
+                f"--sweep={text} is not NAME:VALUE,VALUE,... with NAME one of {', '.join(PARAMETERS)}"
+            )
+        settings = tuple(_train_setting(setting) for setting in train_settings)
+        return cls(parameter, numbers, num_examples, settings)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "none"
+
+
+def _train_setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    types = {field.name: str(field.type) for field in dataclasses.fields(TrainConfig)}
+    if not equals or name not in types:
+        raise ValueError(
+            f"--train_setting={text} is not NAME=VALUE with NAME one of {', '.join(sorted(types))}"
+        )
+    convert = int if "int" in types[name] else float if "float" in types[name] else str
+    try:
+        return name, convert(value)
+    except ValueError:
+        raise ValueError(f"--train_setting={text} must be of type {convert.__name__}") from None
+
+
+class Sweep:
+    """The points of a sweep over one data set."""
+
+    def __init__(
+        self,
+        private: PrivateData,
+        data: EvaluationData,
+        config: SweepConfig,
+        students: EvaluationConfig,
+        folder: pathlib.Path,
+    ):
+        """Plans; nothing is trained yet.
+
+        Args:
+          private: the data set, to train generators on.
+          data: the same, cut for an evaluation.
+          config: what is swept.
+          students: their architectures, seeds and methods.
+          folder: where points and results go. Private.
+
+        Raises:
+          ValueError: settings that the data does not carry.
+        """
+        self._private, self._data, self._config, self._students = private, data, config, students
+        self._folder, self._store = folder, TrialStore(folder / "trials")
+        self._trainings = [
+            configure(private, **dict(config.train_settings), **{config.parameter: value})
+            for value in config.values
+        ]
+
+    def run(self, progress: Callable[[str], object] = lambda line: None) -> dict[str, Any]:
+        """Trains, draws and evaluates what is not there yet.
+
+        Args:
+          progress: called with a line for people before each stage.
+
+        Returns:
+          The document, JSON-able.
+
+        Raises:
+          KeyboardInterrupt: a signal stopped a training, which is saved.
+        """
+        points: list[dict[str, Any]] = []
+        for value, training_config in zip(self._config.values, self._trainings):
+            name = f"{self._config.parameter}={value:g}"
+            progress(f"point {len(points) + 1} of {len(self._trainings)}: {name}")
+            points.append(self._point(name, value, training_config))
+            tf.keras.backend.clear_session()
+        progress("students of real data")
+        maker = self._maker([], Budget(1.0, 1e-5))
+        return {
+            "schema": SCHEMA,
+            **environment.describe(),
+            "dataset": {
+                "name": self._data.name,
+                "class_names": list(self._data.class_names),
+                "num_train": len(self._data.train[1]),
+                "num_test": len(self._data.test[1]),
+                "digest": self._data.digest,
+            },
+            "parameter": self._config.parameter,
+            "settings": {
+                "sweep": dataclasses.asdict(self._config),
+                "students": dataclasses.asdict(self._students),
+            },
+            "points": points,
+            "real": self._summaries(maker, "real"),
+        }
+
+    def _maker(self, releases: Sequence[ReleasedData], budget: Budget) -> RowMaker:
+        return RowMaker(self._data, releases, self._students, budget, self._store)
+
+    def _summaries(self, maker: RowMaker, method: str) -> list[dict[str, Any]]:
+        if method not in self._students.methods:
+            return []
+        rows: list[Row] = []
+        for architecture in self._students.architectures:
+            rows += maker.rows(method, architecture)
+        return [row.summary(self._store) for row in rows]
+
+    def _point(self, name: str, value: float, config: TrainConfig) -> dict[str, Any]:
+        folder = self._folder / "points" / f"{name}-{self._digest(config)}"
+        result = training.train(self._private, config, folder / "run", folder / "model")
+        if result.model_path is None:
+            raise KeyboardInterrupt  # a signal stopped it; it is saved
+        epsilon = result.spent.epsilon if math.isfinite(result.spent.epsilon) else None
+        point = {"value": value, "epsilon": epsilon, "delta": config.delta}
+        reason = divergence(result.model_path)
+        baseline = self._dp_sgd(epsilon, config.delta)
+        if reason is not None:
+            return {**point, "status": "diverged", "reason": reason, "artificial": [], **baseline}
+        release = self._drawn(folder, result.model_path)
+        maker = self._maker([release], Budget(1.0, config.delta))
+        rows = self._summaries(maker, "artificial")
+        facts = {"status": "ok", "reason": None, "release_digest": release.digest}
+        return {**point, **facts, "artificial": rows, **baseline}
+
+    def _digest(self, config: TrainConfig) -> str:
+        """Another setting or other data is another point."""
+        content = [dataclasses.asdict(config), self._config.num_examples, self._data.digest]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+    def _dp_sgd(self, epsilon: Optional[float], delta: float) -> Mapping[str, Any]:
+        """Students of DP-SGD at a point's epsilon; none where that is infinite."""
+        if epsilon is None:
+            return {"dp_sgd": []}
+        # Trials are known by their settings, and the last digits of an epsilon should not make new ones.
+        maker = self._maker([], Budget(float(f"{epsilon:.6g}"), delta))
+        return {"dp_sgd": self._summaries(maker, "dp_sgd")}
+
+    def _drawn(self, folder: pathlib.Path, model_path: pathlib.Path) -> ReleasedData:
+        output = folder / "artificial"
+        if not output.exists():
+            model = artificial.LocalModel(model_path)
+            count = self._config.num_examples or len(self._data.train[1])
+            policy = artificial.LabelPolicy.uniform(model.spec.num_classes)
+            generating.generate(model, artificial.DrawPlan(count, 0, policy), output, "npz")
+        return released_data.read(output)
+
+
+def divergence(version: pathlib.Path) -> Optional[str]:
+    """Why a released generator is of no use, None if it may be.
+
+    Args:
+      version: folder of its SavedModel.
+    """
+    model = artificial.LocalModel(version)
+    latent = tf.saved_model.load(str(version)).signatures["latent"]
+    dimensions = latent.structured_input_signature[1]["latent"].shape[1]
+    images = latent(
+        latent=tf.random.stateless_normal([_PROBE, dimensions], [0, 0]),
+        label=tf.range(_PROBE) % model.spec.num_classes,
+    )["image"]
+    if not bool(tf.reduce_all(tf.math.is_finite(images))):
+        return "the generator draws values that are no numbers"
+    if float(tf.reduce_max(tf.math.reduce_std(images, axis=0))) == 0.0:
+        return "the generator draws the same image whatever the label and the latent"
+    return None
