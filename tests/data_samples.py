@@ -20,6 +20,14 @@ def picture(seed: int, height: int = SIDE, width: int = SIDE, channels: int = 1)
     return pixels.astype(np.uint8)
 
 
+def bright_or_dark(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose class is their brightness."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=count).astype(np.int32)
+    noise = rng.integers(100, size=(count, 8, 8, 1))
+    return (noise + 120 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
 def save(path: pathlib.Path, pixels: np.ndarray, **options) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path, **options)

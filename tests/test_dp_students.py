@@ -7,6 +7,7 @@ import dp_accounting
 import numpy as np
 import pytest
 import tensorflow as tf
+from data_samples import bright_or_dark
 
 from tfartgen import accounting, data, dp_students, students
 from tfartgen.dp_students import DPStudentConfig
@@ -14,14 +15,6 @@ from tfartgen.dp_students import DPStudentConfig
 CONFIG = DPStudentConfig(
     epsilon=3.0, delta=1e-5, batch_size=50, steps=40, architecture="logistic_regression"
 )
-
-
-def bright_or_dark(count, seed):
-    """Images whose class is their brightness."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(2, size=count).astype(np.int32)
-    noise = rng.integers(100, size=(count, 8, 8, 1))
-    return (noise + 120 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
 @pytest.fixture(name="trained", scope="module")

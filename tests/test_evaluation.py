@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import dp_accounting
 import numpy as np
 import pytest
 from evaluation_samples import real, release, shades
@@ -15,6 +16,7 @@ from tfartgen import (
     evaluation,
     evaluation_config,
     evaluation_rows,
+    ledger,
     student_trials,
     validation_study,
 )
@@ -84,8 +86,14 @@ def test_private_students_cost_what_they_say(whole, tmp_path):
     config = dataclasses.replace(TABLE, methods=("dp_sgd",), seeds=1)
     (dp_sgd,) = evaluate(tmp_path, [], config).run()["table"]
     assert dp_sgd["accuracy"]["mean"] > 0.7 and dp_sgd["num_examples"] == 120
-    for row in (dp_sgd, whole[2]["table"][2]):
+    pate = whole[2]["table"][2]
+    for row in (dp_sgd, pate):
         assert 0 < row["epsilon"] <= 8.0 and row["delta"] == 1e-5
+        outside = dp_accounting.pld.PLDAccountant()
+        outside.compose(ledger.Stretch(**row["mechanism"]).event())
+        assert outside.get_epsilon(1e-5) == pytest.approx(row["epsilon"], rel=3e-3)
+    assert pate["mechanism"]["noise_multiplier"] == pytest.approx(pate["vote_noise"] / 2**0.5)
+    assert pate["mechanism"]["steps"] == pate["num_examples"] == 9
 
 
 def test_a_second_run_trains_nothing_and_says_the_same(whole, monkeypatch):

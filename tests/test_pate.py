@@ -9,6 +9,7 @@ import math
 import dp_accounting
 import numpy as np
 import pytest
+from data_samples import bright_or_dark
 from scipy import stats
 
 from tfartgen import accounting, pate, students
@@ -16,14 +17,6 @@ from tfartgen.pate import PateConfig
 from tfartgen.students import StudentConfig
 
 FAST = StudentConfig(architecture="logistic_regression", steps=30, batch_size=8)
-
-
-def bright_or_dark(count, seed):
-    """Images whose class is their brightness."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(2, size=count).astype(np.int32)
-    noise = rng.integers(100, size=(count, 8, 8, 1))
-    return (noise + 120 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
 def test_a_record_less_moves_no_other_record():

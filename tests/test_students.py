@@ -5,16 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from data_samples import bright_or_dark
 
 from tfartgen import data, students
-
-
-def bright_or_dark(count, seed):
-    """Images whose class is their brightness."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(2, size=count).astype(np.int32)
-    noise = rng.integers(100, size=(count, 8, 8, 1))
-    return (noise + 120 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
 def test_a_student_learns_and_shuffled_labels_teach_nothing():

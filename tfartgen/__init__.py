@@ -21,6 +21,12 @@ A GAN whose critic alone sees the private images, through a differentially priva
     generating      artificial data sets: a draw from start to end
     verification    what a release must hold, and must not
     students        classifiers trained on artificial images, tested on real ones
+    dp_students     the same on real records with DP-SGD
+    pate            labels of public images by the noisy vote of teachers
+    fidelity        how like real images artificial ones are
+    evaluation      students of all kinds side by side, as one document
+    sweep           the trade-off of privacy and accuracy
+    partition       parts of a data set for several owners
 
 Importing this package imports no TensorFlow; import the modules that you need.
 """

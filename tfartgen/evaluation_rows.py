@@ -16,12 +16,12 @@ from tfartgen.evaluation_config import Budget, EvaluationConfig
 from tfartgen.evaluation_data import EvaluationData
 from tfartgen.pate import PateConfig
 from tfartgen.released_data import ReleasedData
-from tfartgen.student_trials import StudentTrials
+from tfartgen.student_trials import COSTS, StudentTrials
 from tfartgen.students import StudentConfig
 from tfartgen.trials import Trial, TrialStore
 
-#: What a private student's result says of its cost.
-_COSTS = ("epsilon", "delta", "noise_multiplier", "vote_noise", "num_teachers", "teacher_seconds")
+#: What a row says of private training.
+_FACTS = (*COSTS, "vote_noise", "num_teachers", "teacher_seconds")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Row:
             "release": self.release,
             "architecture": self.architecture,
             "num_examples": results[0]["num_examples"],
-            **{key: results[0][key] for key in _COSTS if key in results[0]},
+            **{key: results[0][key] for key in _FACTS if key in results[0]},
             "accuracies": accuracies,
             "accuracy": interval(accuracies),
             "macro_recall": interval([outcome.macro_recall for outcome in outcomes]),

@@ -23,6 +23,9 @@ from tfartgen.released_data import ReleasedData
 from tfartgen.students import StudentConfig
 from tfartgen.trials import Trial, TrialStore
 
+#: What a private result says of its price: `mechanism` holds the fields of the `ledger.Stretch` that was priced.
+COSTS = ("epsilon", "delta", "accountant", "noise_multiplier", "mechanism")
+
 
 class StudentTrials:
     """Makes the trials of one data set."""
@@ -123,10 +126,9 @@ class StudentTrials:
             answers = store.result(labelled)
             labels = np.array(answers["labels"], np.int32)
             result = self._train_and_test((self._data.public[: len(labels)], labels), config)
-            kept = ("epsilon", "delta", "noise_multiplier", "vote_noise", "num_teachers")
             return {
                 **result,
-                **{key: answers[key] for key in kept},
+                **{key: answers[key] for key in (*COSTS, "vote_noise", "num_teachers")},
                 "teacher_seconds": answers["seconds"],
             }
 

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the figures of `docs/results/*/` into the tables of `docs/results.md`.
+
+python tests/benchmarks/results_page.py
+
+What stands between `<!-- results: STUDY BLOCK -->` and `<!-- end -->` is replaced: STUDY is a folder of
+docs/results that `bin/evaluate --output` wrote, BLOCK one of the names below. The rest is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+from tfartgen import evaluation_tables
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+_BLOCK = re.compile(r"(<!-- results: (\S+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main():
+    """Rewrites the page."""
+    path = DOCS / "results.md"
+    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written: {path.relative_to(DOCS.parent)}")
+
+
+def filled(page):
+    """The page with every block made anew."""
+    return _BLOCK.sub(lambda match: f"{match[1]}\n{block(match[2], match[3])}\n\n{match[4]}", page)
+
+
+def block(study, name):
+    """Markdown of one block."""
+    file = "sweep" if name == "sweep" else "evaluation"
+    text = (DOCS / "results" / study / f"{file}.json").read_text(encoding="utf-8")
+    return BLOCKS[name](json.loads(text))
+
+
+def _table(document):
+    tables = evaluation_tables.results_tables(document)
+    return "\n\n".join(f"**{name}**\n\n{table.markdown()}" for name, table in tables.items())
+
+
+def _where(document):
+    data = document["dataset"]
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    return (
+        f"{document['machine']}, {document['date']}, Python {document['python']}, {versions}. "
+        f"{data['num_train']:,} real training records, {data['num_test']:,} test images."
+    )
+
+
+def _cost(document):
+    """Minutes of the private baselines, the labelling of PATE's teachers apart."""
+    lines = []
+    for row in document["table"]:
+        if row["method"] not in ("dp_sgd", "pate"):
+            continue
+        minutes = [seconds / 60 for seconds in row["seconds"]]
+        if "teacher_seconds" in row:
+            minutes = [minute + row["teacher_seconds"] / 60 for minute in minutes]
+        name = evaluation_tables.ARCHITECTURE_NAMES[row["architecture"]]
+        label = f"{name}, {evaluation_tables.METHOD_NAMES[row['method']]}"
+        lines.append((label, f"{max(minutes):.1f}", f"{row['epsilon']:.4f}", _noise(row)))
+    header = ("student", "longest minutes", "epsilon", "noise")
+    return evaluation_tables.Table(header, tuple(lines)).markdown()
+
+
+def _noise(row):
+    if "vote_noise" in row:
+        return (
+            f"{row['vote_noise']:.2f} on each count of {row['num_teachers']} teachers' votes, "
+            f"{row['num_examples']} images"
+        )
+    return f"multiplier {row['noise_multiplier']:.4f}"
+
+
+BLOCKS = {
+    "where": _where,
+    "table": _table,
+    "cost": _cost,
+    "curve": lambda document: evaluation_tables.curve_table(document).markdown(),
+    "validation": lambda document: evaluation_tables.validation_table(document).markdown(),
+    "fidelity": lambda document: evaluation_tables.fidelity_table(document).markdown(),
+    "sentences": lambda document: "\n".join(
+        f"* {sentence}" for sentence in evaluation_tables.headline(document)
+    ),
+    "sweep": lambda document: evaluation_tables.sweep_table(document).markdown(),
+}
+
+
+if __name__ == "__main__":
+    main()
