@@ -268,6 +268,13 @@ def test_a_study_of_a_release_needs_one(tmp_path, study):
         evaluate(tmp_path, [], config)
 
 
+def test_a_row_of_artificial_data_needs_a_release_and_none_may_come_twice(tmp_path):
+    with pytest.raises(ValueError, match="--methods=artificial needs a release"):
+        evaluate(tmp_path, [], EvaluationConfig(studies=("table",)))
+    with pytest.raises(ValueError, match="--artificial names artificial/shades2 twice"):
+        evaluate(tmp_path, [release(), release(seed=3), release()], TABLE)
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

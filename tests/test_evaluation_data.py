@@ -192,3 +192,10 @@ def test_all_of_one_release_is_that_release():
     images, labels = evaluation_data.interleaved([one], len(one.labels))
     np.testing.assert_array_equal(images, one.images)
     np.testing.assert_array_equal(labels, one.labels)
+
+
+def test_records_that_do_not_fit_in_memory_are_refused_before_they_are_read():
+    split = Split(10**12, open_stream=lambda: pytest.fail("was read"))
+    huge = PrivateData("huge", (8, 8, 1), ("cat", "dog"), split, split)
+    with pytest.raises(ValueError, match="huge takes .* GiB, more than half of this machine's"):
+        evaluation_data.prepare(huge)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import pathlib
 import re
@@ -130,6 +131,23 @@ class PrivateData:
     def num_classes(self) -> int:
         """Number of classes; labels are 0 to one less."""
         return len(self.class_names)
+
+    def require_memory(self, otherwise: str = "") -> None:
+        """Refuses to hold the training records in memory where they would take over half of it.
+
+        Args:
+          otherwise: what else a person could do, after "give a smaller --image_size".
+
+        Raises:
+          ValueError: they would.
+        """
+        needed = self.train.num_examples * math.prod(self.image_shape)
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if self.train.in_memory is None and needed > available / 2:
+            raise ValueError(
+                f"{self.name} takes {needed / 2**30:.1f} GiB, more than half of this machine's memory; give a smaller "
+                f"--image_size{otherwise}"
+            )
 
 
 def load(

@@ -160,9 +160,7 @@ class Evaluation:
 
     def _refuse_what_cannot_be_done(self) -> None:
         config = self._config
-        for study in ("curve", "validation", "fidelity"):
-            if study in config.studies and not self._releases:
-                raise ValueError(f"--studies={study} needs a release; give --artificial")
+        self._check_releases()
         self._fidelity()
         if "curve" in config.studies:
             self._check_curve()
@@ -171,6 +169,21 @@ class Evaluation:
         records, batch = len(self._data.train[1]), self._rows.dp_batch_size
         if self._has("dp_sgd") and batch > records:
             raise ValueError(f"--dp_batch_size={batch} exceeds the {records} records; lower it")
+
+    def _check_releases(self) -> None:
+        folders = [release.folder for release in self._releases]
+        for folder in folders:
+            if folders.count(folder) > 1:
+                raise ValueError(f"--artificial names {folder} twice; name every release once")
+        if folders:
+            return
+        for study in ("curve", "validation", "fidelity"):
+            if study in self._config.studies:
+                raise ValueError(f"--studies={study} needs a release; give --artificial")
+        if self._has("artificial"):
+            raise ValueError(
+                "--methods=artificial needs a release; give --artificial, or leave it out of --methods"
+            )
 
     def _check_curve(self) -> None:
         longest, release = max(self._config.curve or (0,)), self._releases[0]

@@ -59,9 +59,11 @@ def prepare(data: PrivateData, public_fraction: float = 0.2) -> EvaluationData:
       public_fraction: share of every class of the held-out split that plays public images.
 
     Raises:
-      ValueError: the fraction is out of range, or a class has no record to train on or to test on.
+      ValueError: the fraction is out of range, or a class has no record to train on or to test on, or
+        the records do not fit in memory.
     """
     _validate.probability("--public_fraction", public_fraction)
+    data.require_memory()
     train, (images, labels) = data.train.arrays(), data.held_out.arrays()
     is_public = _public_positions(labels, public_fraction)
     test = images[~is_public], labels[~is_public]

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import pathlib
 import signal
 import tempfile
@@ -265,20 +263,11 @@ def build_gan(
 def _make_sampler(config: TrainConfig, data: PrivateData, keys: KeySource) -> Sampler:
     count = data.train.num_examples
     if config.sampling == "poisson":
-        _require_memory(data)
+        data.require_memory(
+            ", or --sampling=shuffle to stream it (priced without amplification by sampling)"
+        )
         return SAMPLERS["poisson"](count, config.batch_size, keys)
     return SAMPLERS[config.sampling](count, config.batch_size)
-
-
-def _require_memory(data: PrivateData) -> None:
-    """Poisson sampling holds the records in memory; refuses those that would take over half of it."""
-    needed = data.train.num_examples * math.prod(data.image_shape)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if data.train.in_memory is None and needed > available / 2:
-        raise ValueError(
-            f"{data.name} takes {needed / 2**30:.1f} GiB, more than half of this machine's memory; give a smaller "
-            "--image_size, or --sampling=shuffle to stream it (priced without amplification by sampling)"
-        )
 
 
 def _progress_of(gan: ArtGAN, folder: RunFolder) -> Progress:
