@@ -49,8 +49,8 @@ def summarize(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
     return "\n".join(
         [
             textwrap.fill(names, 79, subsequent_indent=" " * 11, break_long_words=False),
-            "Privacy:   PRIVATE. These figures are computed from the real records, and no epsilon",
-            "           covers them",
+            "Privacy:   PRIVATE. These figures are computed from the real records, and no",
+            "           epsilon covers them",
             f"Next:      look at {output}/{written[0].name}",
         ]
     )
