@@ -45,7 +45,7 @@ def test_votes_are_counted():
 def test_one_record_changes_the_votes_by_the_sensitivity_at_most():
     images, labels = bright_or_dark(60, seed=0)
     queries, _ = bright_or_dark(20, seed=1)
-    config = PateConfig(1.0, 1e-5, num_teachers=6, teacher=FAST)
+    config = PateConfig(1.0, 1e-5, num_teachers=6, num_queries=20, teacher=FAST)
     whole = pate.teacher_votes(images, labels, 2, queries, config)
     images[10] = 255 - images[10]
     labels = labels.copy()
@@ -58,7 +58,7 @@ def test_one_record_changes_the_votes_by_the_sensitivity_at_most():
 def test_a_teacher_does_not_remember_the_one_before():
     images, labels = bright_or_dark(40, seed=0)
     queries, _ = bright_or_dark(30, seed=1)
-    config = PateConfig(1.0, 1e-5, num_teachers=3, teacher=FAST, seed=2)
+    config = PateConfig(1.0, 1e-5, num_teachers=3, num_queries=30, teacher=FAST, seed=2)
     parts = pate.assign_teachers(images, labels, 3, seed=2)
     alone = []
     for number in range(3):
@@ -77,7 +77,7 @@ def test_a_teacher_does_not_remember_the_one_before():
 
 def test_teachers_without_records_vote_and_nothing_breaks():
     images, labels = bright_or_dark(3, seed=0)
-    config = PateConfig(1.0, 1e-5, num_teachers=3, teacher=FAST)
+    config = PateConfig(1.0, 1e-5, num_teachers=3, num_queries=30, teacher=FAST)
     seeds = (s for s in range(50) if len(set(pate.assign_teachers(images, labels, 3, s))) < 3)
     config = dataclasses.replace(config, seed=next(seeds))
     votes = pate.teacher_votes(images, labels, 2, images, config)
@@ -132,10 +132,15 @@ def test_teachers_label_what_they_can():
 
 
 def test_default_queries_by_hand():
-    # A lead of 0.7 * 300 = 210 is three deviations of 70 = 1 * sqrt(2 * queries): 2450 queries.
-    assert pate.default_queries(300, 10, 10_000, 1.0) == 2450
-    assert pate.default_queries(300, 10, 1000, 1.0) == 1000
-    assert pate.default_queries(2, 10, 1000, 1.0) == 10
+    # One Gaussian mechanism of epsilon 3 and delta 1e-5 has the noise multiplier sigma. A lead of 0.7 * 300 = 210 is
+    # three deviations of 70 = sigma * sqrt(2 * queries).
+    sigma = accounting.calibrate_noise_multiplier(
+        3.0, 1e-5, sampler="poisson", sampling_rate=1.0, batch_size=1, clip_norm=1.0, steps=1
+    )
+    expected = math.floor(70**2 / (2 * sigma**2))
+    assert pate.default_queries(3.0, 1e-5, 300, 10, 10_000) == expected > 1000
+    assert pate.default_queries(3.0, 1e-5, 300, 10, 1000) == 1000
+    assert pate.default_queries(3.0, 1e-5, 2, 10, 1000) == 40
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,9 @@ def test_default_queries_by_hand():
     ],
 )
 def test_more_than_there_is_is_refused(changes, message):
-    config = PateConfig(**{"epsilon": 1.0, "delta": 1e-5, "num_teachers": 2, **changes})
+    config = PateConfig(
+        **{"epsilon": 1.0, "delta": 1e-5, "num_teachers": 2, "num_queries": 9, **changes}
+    )
     public, _ = bright_or_dark(50, seed=1)
     with pytest.raises(ValueError, match=message):
         pate.label_publicly(*bright_or_dark(100, seed=0), 2, public, config)
@@ -158,4 +165,6 @@ def test_more_than_there_is_is_refused(changes, message):
 )
 def test_settings_out_of_range_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
-        PateConfig(**{"epsilon": 1.0, "delta": 1e-5, "num_teachers": 2, **settings})
+        PateConfig(
+            **{"epsilon": 1.0, "delta": 1e-5, "num_teachers": 2, "num_queries": 9, **settings}
+        )

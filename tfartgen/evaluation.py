@@ -165,7 +165,7 @@ class Evaluation:
         if "curve" in config.studies:
             self._check_curve()
         if self._has("pate"):
-            self._check_pate()
+            self._rows.pate_config(0)
         records, batch = len(self._data.train[1]), self._rows.dp_batch_size
         if self._has("dp_sgd") and batch > records:
             raise ValueError(f"--dp_batch_size={batch} exceeds the {records} records; lower it")
@@ -191,19 +191,6 @@ class Evaluation:
             raise ValueError(
                 f"--curve={longest} exceeds the {len(release.labels)} examples of {release.folder}; draw more with "
                 "bin/generate, or lower it"
-            )
-
-    def _check_pate(self) -> None:
-        config, records = self._rows.pate_config(0), len(self._data.train[1])
-        if config.num_teachers > records:
-            raise ValueError(
-                f"--num_teachers={config.num_teachers} exceeds the {records} records; give at most that many"
-            )
-        needed, public = config.num_queries or self._data.num_classes, len(self._data.public)
-        if needed > public:
-            raise ValueError(
-                f"PATE needs {needed} public images and has {public}; raise --public_fraction, lower --num_queries, or "
-                "leave pate out of --methods"
             )
 
 

@@ -104,10 +104,28 @@ class RowMaker:
         return self._config.dp_batch_size or min(1024, max(1, len(self._data.train[1]) // 4))
 
     def pate_config(self, seed: int) -> PateConfig:
-        """Teachers and budget of PATE."""
-        teachers = self._config.num_teachers or pate.default_teachers(len(self._data.train[1]))
+        """Teachers, queries and budget of PATE.
+
+        Raises:
+          ValueError: more teachers than records, or no public images to ask about.
+        """
+        records, public = len(self._data.train[1]), len(self._data.public)
+        teachers = self._config.num_teachers or pate.default_teachers(records)
+        if teachers > records:
+            raise ValueError(
+                f"--num_teachers={teachers} exceeds the {records} records; give at most that many"
+            )
+        needed = self._config.num_queries or self._data.num_classes
+        if needed > public:
+            raise ValueError(
+                f"PATE needs {needed} public images and has {public}; raise --public_fraction, lower --num_queries, or "
+                "leave pate out of --methods"
+            )
         epsilon, delta = self._budget.epsilon, self._budget.delta
-        return PateConfig(epsilon, delta, teachers, self._config.num_queries, seed=seed)
+        queries = self._config.num_queries or pate.default_queries(
+            epsilon, delta, teachers, self._data.num_classes, public
+        )
+        return PateConfig(epsilon, delta, teachers, queries, seed=seed)
 
     def student(self, architecture: str, seed: int) -> StudentConfig:
         """How a student trains."""

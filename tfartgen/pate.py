@@ -9,10 +9,11 @@ from one class to another, so that the votes on an image have L2 sensitivity sqr
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 import random
-from typing import Callable, Optional
+from typing import Callable
 
 import numpy as np
 
@@ -27,6 +28,9 @@ SENSITIVITY = math.sqrt(2.0)
 #: standard deviations of the noise on a count that lead must be.
 _TYPICAL_LEAD, _STANDARD_DEVIATIONS = 0.7, 3.0
 
+#: Fewest queries for each class that are chosen: a student of less knows too little, whatever the noise.
+_QUERIES_PER_CLASS = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class PateConfig:
@@ -36,7 +40,7 @@ class PateConfig:
       epsilon: budget of all answers together.
       delta: of the budget.
       num_teachers: how many, each with a part of the records.
-      num_queries: public images to be labelled; chosen by `default_queries` if None.
+      num_queries: public images to be labelled, see `default_queries`.
       teacher: how each teacher trains.
       seed: fixes the parts and the teachers' weights; never the noise.
     """
@@ -44,7 +48,7 @@ class PateConfig:
     epsilon: float
     delta: float
     num_teachers: int
-    num_queries: Optional[int] = None
+    num_queries: int
     teacher: StudentConfig = StudentConfig(steps=150, batch_size=32)
     seed: int = 0
 
@@ -52,8 +56,7 @@ class PateConfig:
         _validate.positive("epsilon", self.epsilon)
         _validate.probability("delta", self.delta)
         _validate.positive_int("num_teachers", self.num_teachers)
-        if self.num_queries is not None:
-            _validate.positive_int("num_queries", self.num_queries)
+        _validate.positive_int("num_queries", self.num_queries)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,19 +79,24 @@ def default_teachers(num_records: int) -> int:
     return max(2, round(math.sqrt(num_records)))
 
 
-def default_queries(num_teachers: int, num_classes: int, available: int, single: float) -> int:
+def default_queries(
+    epsilon: float, delta: float, num_teachers: int, num_classes: int, available: int
+) -> int:
     """As many queries as leave a lead of 70% of the teachers three standard deviations of the noise on a count.
 
-    Depends on public facts alone. The noise on each count is `single * sqrt(2 * queries)`.
+    Depends on public facts alone. All queries together are one Gaussian mechanism, so the noise on a count is
+    `sigma * sqrt(2 * queries)` with the noise multiplier `sigma` of a single one.
 
     Args:
+      epsilon: budget of all answers together.
+      delta: of the budget.
       num_teachers: how many vote.
-      num_classes: at least one query for each.
+      num_classes: at least four queries for each, whatever the noise.
       available: public images.
-      single: noise multiplier that one Gaussian mechanism needs for the budget.
     """
+    single = _noise_multiplier(epsilon, delta, 1)
     bearable = _TYPICAL_LEAD * num_teachers / (_STANDARD_DEVIATIONS * SENSITIVITY * single)
-    return min(available, max(num_classes, math.floor(bearable**2 + 1e-9)))
+    return min(available, max(_QUERIES_PER_CLASS * num_classes, math.floor(bearable**2)))
 
 
 def assign_teachers(
@@ -217,14 +225,12 @@ def label_publicly(
         raise ValueError(
             f"--num_teachers={config.num_teachers} exceeds the {len(images)} records; give at most that many"
         )
-    queries = config.num_queries or default_queries(
-        config.num_teachers, num_classes, len(public), _noise_for(config, 1)
-    )
+    queries = config.num_queries
     if queries > len(public):
         raise ValueError(
             f"--num_queries={queries} exceeds the {len(public)} public images; lower it or raise --public_fraction"
         )
-    noise = _noise_for(config, queries)
+    noise = _noise_multiplier(config.epsilon, config.delta, queries)
     votes = teacher_votes(images, labels, num_classes, public[:queries], config, progress)
     return PateLabels(
         noisy_labels(votes, noise * SENSITIVITY), stretch(noise, queries), noise * SENSITIVITY
@@ -236,10 +242,11 @@ def stretch(noise_multiplier: float, queries: int) -> Stretch:
     return Stretch("poisson", 1.0, noise_multiplier, SENSITIVITY, batch_size=1, steps=queries)
 
 
-def _noise_for(config: PateConfig, queries: int) -> float:
+@functools.lru_cache(maxsize=32)
+def _noise_multiplier(epsilon: float, delta: float, queries: int) -> float:
     return calibrate_noise_multiplier(
-        config.epsilon,
-        config.delta,
+        epsilon,
+        delta,
         sampler="poisson",
         sampling_rate=1.0,
         batch_size=1,
