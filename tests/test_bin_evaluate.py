@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +78,29 @@ def test_the_same_command_again_trains_nothing_and_writes_the_same(evaluated, fo
     assert run(folder, "evaluate", "--artificial=artificial/digits", *QUICK)[0] == 0
     assert {path: path.stat().st_mtime_ns for path in trials.iterdir()} == before
     assert (folder / "evaluations/digits/evaluation.json").read_bytes() == content
+
+
+def test_an_interrupted_evaluation_says_how_to_go_on_and_keeps_what_it_has(folder):
+    output = folder / "interrupted"
+    arguments = [argument for argument in QUICK if not argument.startswith("--seeds")]
+    process = scripts.start(
+        "evaluate",
+        folder,
+        "--artificial=artificial/digits",
+        *arguments,
+        "--seeds=500",
+        f"--output={output}",
+    )
+    deadline = time.monotonic() + 120
+    while not list(output.glob("trials/*.json")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    status, out, err = scripts.ended(process)
+    assert (status, out) == (130, "")
+    assert "the same command goes on where this one stopped" in " ".join(err.split())
+    assert err.endswith("evaluate: interrupted\n") and "Traceback" not in err
+    assert {path.name for path in output.iterdir()} == {"trials"}
 
 
 @pytest.fixture(name="main", scope="module")
