@@ -13,6 +13,8 @@ import pytest
 import scripts
 from scripts import ROOT
 
+from tfartgen import evaluation_files
+
 QUICK = (
     "--studies=table,fidelity",
     "--methods=real,artificial",
@@ -68,6 +70,17 @@ def test_the_files_hold_what_was_printed(evaluated, folder):
         row["accuracy"]["mean"] for row in document["table"]
     ]
     assert not any(str(folder) in path.read_text() for path in output.glob("*.json"))
+
+
+def test_figures_of_an_earlier_evaluation_do_not_stay(evaluated, folder):
+    """Beside other figures they would be taken for figures of the same students."""
+    document = json.loads((folder / "evaluations/digits/evaluation.json").read_text())
+    output = folder / "figures"
+    evaluation_files.write(document, output)
+    del document["fidelity"]
+    assert (output / "fidelity.png").exists()
+    names = {path.name for path in evaluation_files.write(document, output)}
+    assert {path.name for path in output.iterdir()} == names and "fidelity.png" not in names
 
 
 def test_the_same_command_again_trains_nothing_and_writes_the_same(evaluated, folder):
@@ -150,7 +163,8 @@ def test_a_release_of_other_data_is_refused(main, folder, tmp_path, monkeypatch,
         ("--studies=table --public_fraction=1", "--public_fraction must be between"),
         ("--sweep=epsilon:1,2 --artificial=a", "--sweep trains releases of its own"),
         ("--sweep=epsilon", "--sweep=epsilon is not NAME:VALUE"),
-        ("--studies=table --num_teachers=1439", "exceeds the 1438 records"),
+        ("--sweep=epsilon:1,2 --studies=curve", "--sweep has a table alone; leave --studies out"),
+        ("--studies=table --methods=pate --num_teachers=1439", "exceeds the 1438 records"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_flag(main, tmp_path, monkeypatch, given, message):

@@ -251,6 +251,10 @@ def test_curve_counts_grow_by_a_constant_factor():
             {"studies": ("fidelity",), "fidelity_examples": 43},
             "--fidelity_examples=43 exceeds the 42",
         ),
+        (
+            {"studies": ("fidelity",), "fidelity_examples": 5},
+            "fidelity needs more than 5 examples of each side, and would have 5",
+        ),
     ],
 )
 def test_what_the_data_does_not_carry_is_refused_before_anything_is_trained(

@@ -24,6 +24,9 @@ def write(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = figures.draw_evaluation(document, folder)
+    for name in figures.EVALUATION_FIGURES:  # of an evaluation that was there before
+        if folder / f"{name}.png" not in paths:
+            (folder / f"{name}.png").unlink(missing_ok=True)
     csv = folder / "evaluation.csv"
     write_atomically(csv, evaluation_tables.as_csv(document))
     return [*paths, csv, _write_json(document, folder / "evaluation.json")]

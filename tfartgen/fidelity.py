@@ -15,6 +15,9 @@ import numpy as np
 
 from tfartgen import _validate
 
+#: Which neighbour a ball reaches to, as in Naeem et al. 2020.
+NEIGHBOURS = 5
+
 #: Distances that are in memory at a time, 64 MiB of them.
 _BLOCK = 2**23
 #: Squares of squares of features up to here stay finite, sums over dimensions included.
@@ -94,7 +97,7 @@ def gaussian_frechet_distance(
 
 
 def neighbourhood_metrics(
-    real: np.ndarray, artificial: np.ndarray, k: int = 5
+    real: np.ndarray, artificial: np.ndarray, k: int = NEIGHBOURS
 ) -> NeighbourhoodMetrics:
     """Precision, recall, density and coverage, as the package `prdc` of the last two's authors counts them.
 
@@ -137,7 +140,7 @@ def class_coverage(
     artificial: np.ndarray,
     artificial_labels: np.ndarray,
     num_classes: int,
-    k: int = 5,
+    k: int = NEIGHBOURS,
 ) -> np.ndarray:
     """Coverage of `neighbourhood_metrics` among the examples of each class.
 

@@ -23,9 +23,14 @@ def num_examples(data: EvaluationData, release: ReleasedData, asked: Optional[in
     """Examples of each side: what all sides have, or fewer if asked for.
 
     Raises:
-      ValueError: more are asked for than there are.
+      ValueError: more are asked for than there are, or there are too few for neighbours.
     """
     available = min(len(data.test[1]), len(data.train[1]), len(release.labels))
+    if min(available, asked or available) <= fidelity.NEIGHBOURS:
+        raise ValueError(
+            f"fidelity needs more than {fidelity.NEIGHBOURS} examples of each side, and would have "
+            f"{min(available, asked or available)}; add test images or artificial ones, or leave fidelity out of --studies"
+        )
     if asked is not None and asked > available:
         raise ValueError(
             f"--fidelity_examples={asked} exceeds the {available} that test set, training split and release all have; "
