@@ -204,8 +204,7 @@ def headline(document: Mapping[str, Any]) -> list[str]:
         sentences += _gap(document["table"], len(document["releases"]) > 1)
     if "validation" in document:
         sentences.append(_ranking(document["validation"]))
-    for entry in document.get("fidelity", []):
-        sentences.append(_fidelity(entry))
+    sentences += dict.fromkeys(_fidelity(entry) for entry in document.get("fidelity", []))
     return sentences
 
 
@@ -239,8 +238,8 @@ def _ranking(study: Mapping[str, Any]) -> str:
 def _fidelity(entry: Mapping[str, Any]) -> str:
     features = entry["features"]
     return (
-        f"Fidelity of {entry['release']}: {entry['num_examples']:,} images a side, {features['dimensions']} features of "
-        f"a CNN of real training data (seed {features['seed']}, accuracy {percent(features['accuracy'])}%)."
+        f"Fidelity: {entry['num_examples']:,} images a side, {features['dimensions']} features of a CNN of real training "
+        f"data (seed {features['seed']}, accuracy {percent(features['accuracy'])}%)."
     )
 
 
