@@ -28,6 +28,8 @@ flags.DEFINE_integer("steps", 3, "Number of steps.", lower_bound=1)
 flags.DEFINE_enum("loss", "hinge", ["hinge", "wasserstein"], "The loss.")
 flags.DEFINE_bool("fast", False, "Whether to hurry.")
 flags.DEFINE_string("act", "", "Python to run.")
+flags.DEFINE_list("parts", ["a", "b"], "Which parts.")
+flags.DEFINE_list("extras", [], "Which more.")
 
 
 def main(argv):
@@ -78,6 +80,7 @@ def test_help_shows_docstring_flags_and_defaults_quickly(script, flag):
     assert "--steps (default: 3)\n      Number of steps." in done.stdout
     assert "--loss <hinge|wasserstein> (default: hinge)\n      The loss." in done.stdout
     assert "--[no]fast (default: false)" in done.stdout
+    assert "--parts (default: a,b)\n" in done.stdout and "--extras\n" in done.stdout
     assert "verbosity" not in done.stdout
 
 

@@ -132,13 +132,15 @@ def _describe(flag: flags.Flag) -> str:
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     values = getattr(flag.parser, "enum_values", None)
     choices = f" <{'|'.join(values)}>" if values else ""
-    default = "" if flag.default is None else f" (default: {_shown(flag.default)})"
+    default = "" if flag.default in (None, []) else f" (default: {_shown(flag.default)})"
     help_text = flag.help.partition(">: ")[2] if values else flag.help  # absl repeats the choices
     text = textwrap.fill(help_text, 94, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return f"  {name}{choices}{default}\n{text}"
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

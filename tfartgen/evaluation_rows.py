@@ -21,7 +21,10 @@ from tfartgen.students import StudentConfig
 from tfartgen.trials import Trial, TrialStore
 
 #: What a row says of private training.
-_FACTS = (*COSTS, "vote_noise", "num_teachers", "teacher_seconds")
+_FACTS = (*COSTS, "vote_noise", "num_teachers")
+
+#: What differs from seed to seed: seconds of a student, and of the teachers before it.
+_TIMES = ("seconds", "teacher_seconds")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class Row:
             "recalls": total.recalls.tolist(),
             "calibration_error": interval([outcome.calibration_error for outcome in outcomes]),
             "diverged": sum(result["diverged"] for result in results),
-            "seconds": [result["seconds"] for result in results],
+            **{key: [result[key] for result in results] for key in _TIMES if key in results[0]},
             "outcome": total.as_json(),
         }
 

@@ -60,9 +60,8 @@ def _cost(document):
     for row in document["table"]:
         if row["method"] not in ("dp_sgd", "pate"):
             continue
-        minutes = [seconds / 60 for seconds in row["seconds"]]
-        if "teacher_seconds" in row:
-            minutes = [minute + row["teacher_seconds"] / 60 for minute in minutes]
+        teachers = row.get("teacher_seconds", [0.0] * len(row["seconds"]))
+        minutes = [sum(seconds) / 60 for seconds in zip(row["seconds"], teachers)]
         name = evaluation_tables.ARCHITECTURE_NAMES[row["architecture"]]
         label = f"{name}, {evaluation_tables.METHOD_NAMES[row['method']]}"
         lines.append((label, f"{max(minutes):.1f}", f"{row['epsilon']:.4f}", _noise(row)))
