@@ -224,6 +224,15 @@ def test_ranking_by_hand():
     assert validation_study.ranking([0.5, 0.5], [0.1, 0.2])["spearman"] is None
 
 
+def test_the_better_half_is_ranked_by_itself(whole):
+    study = whole[2]["validation"]
+    rows = sorted(study["configurations"], key=lambda row: row["artificial_accuracy"]["mean"])[8:]
+    pairs = [[row[side]["mean"] for row in rows] for side in ("artificial_accuracy", "accuracy")]
+    expected = stats.spearmanr(*pairs)[0]
+    found = study["better_half"]["spearman"]
+    assert found == pytest.approx(expected) if found is not None else np.isnan(expected)
+
+
 def test_the_interval_of_a_rank_correlation_covers():
     rng, covered = np.random.default_rng(0), 0
     truth = 6 / np.pi * np.arcsin(0.8 / 2)  # Spearman's of a normal pair of Pearson's 0.8

@@ -100,6 +100,8 @@ def test_the_text_fits_80_columns():
             "configurations": [configuration],
             "spearman": 0.97,
             "spearman_low": None,
+            "spearman_high": None,
+            "better_half": {"spearman": 0.5, "spearman_low": -0.1, "spearman_high": 0.9},
             "accuracy_lost": 0.0123,
         },
         fidelity=[
@@ -114,7 +116,14 @@ def test_the_text_fits_80_columns():
     )
     text = evaluation_tables.text(document)
     assert max(map(len, text.splitlines())) <= 80
-    for figure in ("100.00 ± 12.34", "0.0005", "123.46", "0.30", "0.970", "costs 1.23 points"):
+    for figure in (
+        "100.00 ± 12.34",
+        "0.0005",
+        "123.46",
+        "0.30",
+        "is 0.970, and of the better half 0.500 (-0.100 to 0.900)",
+        "costs 1.23 points",
+    ):
         assert figure in " ".join(text.split())
 
 

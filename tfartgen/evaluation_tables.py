@@ -8,7 +8,7 @@ import dataclasses
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 #: How methods and architectures are called for people.
 METHOD_NAMES = {
@@ -225,14 +225,18 @@ def _gap(rows: Sequence[Mapping[str, Any]], several: bool) -> list[str]:
 
 def _ranking(study: Mapping[str, Any]) -> str:
     count, lost = len(study["configurations"]), percent(study["accuracy_lost"], 2)
-    rho: Optional[float] = study["spearman"]
-    correlation = "undefined (one side does not vary)" if rho is None else f"{rho:.3f}"
-    if study["spearman_low"] is not None:
-        correlation += f" ({study['spearman_low']:.3f} to {study['spearman_high']:.3f})"
     return (
-        f"Spearman's correlation of {count} configurations' accuracy on artificial and on real data is {correlation}; "
-        f"choosing on artificial data costs {lost} points of real accuracy."
+        f"Spearman's correlation of {count} configurations' accuracy on artificial and on real data is "
+        f"{_correlation(study)}, and of the better half {_correlation(study['better_half'])}; choosing on artificial data "
+        f"costs {lost} points of real accuracy."
     )
+
+
+def _correlation(found: Mapping[str, Any]) -> str:
+    rho, low, high = (found[key] for key in ("spearman", "spearman_low", "spearman_high"))
+    if rho is None:
+        return "undefined (one side does not vary)"
+    return f"{rho:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
 
 
 def _fidelity(entry: Mapping[str, Any]) -> str:

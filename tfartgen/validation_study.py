@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from scipy import stats
@@ -63,6 +63,7 @@ class ValidationStudy:
             "num_validation": self._num_validation,
             "configurations": rows,
             **ranking(artificial, real),
+            "better_half": correlation(*_better_half(artificial, real)),
         }
 
     def _trials_of(self, configuration: StudentConfig) -> list[Trial]:
@@ -95,24 +96,42 @@ def ranking(artificial: Sequence[float], real: Sequence[float]) -> dict[str, Any
       real: accuracy of the same on real images.
 
     Returns:
-      `spearman`, with ties ranked at their mean, None where one side does not vary; `spearman_low` and
-      `spearman_high`, its 95% interval (Fieller, Hartley and Pearson 1957: variance 1.06 / (n - 3) of its inverse
-      hyperbolic tangent), None where it is 1 or -1 or there are fewer than four; `chosen` and `best`, positions of the
-      configurations of the highest artificial and real accuracy; `accuracy_lost`, how much less real accuracy the
-      first has than the second.
+      What `correlation` does; `chosen` and `best`, positions of the configurations of the highest artificial and real
+      accuracy; `accuracy_lost`, how much less real accuracy the first has than the second.
     """
     chosen, best = int(np.argmax(artificial)), int(np.argmax(real))
+    return {
+        **correlation(artificial, real),
+        "chosen": chosen,
+        "best": best,
+        "accuracy_lost": real[best] - real[chosen],
+    }
+
+
+def _better_half(
+    artificial: Sequence[float], real: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Those of the upper half on artificial data: bad configurations are easily told from good ones."""
+    order = np.argsort(artificial, kind="stable")[len(artificial) // 2 :]
+    return [artificial[i] for i in order], [real[i] for i in order]
+
+
+def correlation(artificial: Sequence[float], real: Sequence[float]) -> dict[str, Optional[float]]:
+    """Spearman's rank correlation.
+
+    Args:
+      artificial: one value for each configuration.
+      real: another.
+
+    Returns:
+      `spearman`, with ties ranked at their mean, None where one side does not vary; `spearman_low` and
+      `spearman_high`, its 95% interval (Fieller, Hartley and Pearson 1957: variance 1.06 / (n - 3) of its inverse
+      hyperbolic tangent), None where it is 1 or -1 or there are fewer than four.
+    """
     varies = len(set(artificial)) > 1 and len(set(real)) > 1
     rho = float(stats.spearmanr(artificial, real)[0]) if varies else None
     low = high = None
     if rho is not None and abs(rho) < 1 and len(real) > 3:
         centre, half = math.atanh(rho), 1.96 * math.sqrt(1.06 / (len(real) - 3))
         low, high = math.tanh(centre - half), math.tanh(centre + half)
-    return {
-        "spearman": rho,
-        "spearman_low": low,
-        "spearman_high": high,
-        "chosen": chosen,
-        "best": best,
-        "accuracy_lost": real[best] - real[chosen],
-    }
+    return {"spearman": rho, "spearman_low": low, "spearman_high": high}
