@@ -183,6 +183,7 @@ def _explain(value: float, delta: float, relation: str, meaningful: bool) -> str
     return f"No useful worst-case guarantee: {figures}, and above {MEANINGFUL_EPSILON:g} it says nothing of use."
 
 
+@functools.lru_cache(maxsize=64)
 def calibrate_noise_multiplier(
     target_epsilon: float,
     delta: float,

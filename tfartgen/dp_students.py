@@ -8,7 +8,6 @@ The same networks as other students, under the same optimizer as the critic of a
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import tensorflow as tf
 
@@ -79,14 +78,14 @@ def train_dp_student(
       ValueError: a batch larger than the data, or a budget that cannot be reached.
     """
     sampler = PoissonSampler(split.num_examples, config.batch_size, keys)
-    noise = _noise_multiplier(
+    noise = calibrate_noise_multiplier(
         config.epsilon,
         config.delta,
-        sampler.name,
-        sampler.rate,
-        config.batch_size,
-        config.clip_norm,
-        config.steps,
+        sampler=sampler.name,
+        sampling_rate=sampler.rate,
+        batch_size=config.batch_size,
+        clip_norm=config.clip_norm,
+        steps=config.steps,
     )
     student = NETWORKS[config.architecture](num_classes, config.seed)
     refuse_mixing_layers(student, "student")
@@ -115,25 +114,3 @@ def _step(student: tf.keras.Model, optimizer: DPAdam, spec: tuple[tf.TensorSpec,
         optimizer.apply_gradients(gradients)
 
     return step
-
-
-@functools.lru_cache(maxsize=32)
-def _noise_multiplier(
-    epsilon: float,
-    delta: float,
-    sampler: str,
-    rate: float,
-    batch_size: int,
-    clip_norm: float,
-    steps: int,
-) -> float:
-    """`accounting.calibrate_noise_multiplier`, once for all seeds and architectures of a study."""
-    return calibrate_noise_multiplier(
-        epsilon,
-        delta,
-        sampler=sampler,
-        sampling_rate=rate,
-        batch_size=batch_size,
-        clip_norm=clip_norm,
-        steps=steps,
-    )

@@ -114,10 +114,7 @@ class RowMaker:
         """
         records, public = len(self._data.train[1]), len(self._data.public)
         teachers = self._config.num_teachers or pate.default_teachers(records)
-        if teachers > records:
-            raise ValueError(
-                f"--num_teachers={teachers} exceeds the {records} records; give at most that many"
-            )
+        pate.check_teachers(teachers, records)
         needed = self._config.num_queries or self._data.num_classes
         if needed > public:
             raise ValueError(

@@ -9,7 +9,6 @@ from one class to another, so that the votes on an image have L2 sensitivity sqr
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import math
 import random
@@ -125,6 +124,14 @@ def assign_teachers(
     return (hashes % np.uint64(num_teachers)).astype(np.int64)
 
 
+def check_teachers(num_teachers: int, num_records: int) -> None:
+    """Raises a ValueError if there are more teachers than records."""
+    if num_teachers > num_records:
+        raise ValueError(
+            f"--num_teachers={num_teachers} exceeds the {num_records} records; give at most that many"
+        )
+
+
 def count_votes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """Votes for each class.
 
@@ -166,7 +173,9 @@ def teacher_votes(
 ) -> np.ndarray:
     """Trains the teachers one by one and counts their votes. Private: only `noisy_labels` of it may be released.
 
-    A teacher without records votes as its initial weights do, which depend on no data.
+    Formal guarantee: the votes of a teacher depend on its own part and on the seed alone. A teacher without records
+    trains on one blank image of class 0: a training that was left out would leave its dropout's random numbers to the
+    teachers after it, so that its first record would change theirs.
 
     Args:
       images: private, uint8 `[n, height, width, channels]`.
@@ -183,15 +192,15 @@ def teacher_votes(
     settings = dataclasses.replace(config.teacher, seed=config.seed)
     teacher = students.new_student(num_classes, settings)
     students.logits(teacher, queries[:1])
-    untrained = teacher.get_weights()
+    untrained, blank = teacher.get_weights(), np.zeros_like(images[:1])
     predictions = []
     for number in range(config.num_teachers):
         teacher.set_weights(untrained)
         for slot in teacher.optimizer.variables():
             slot.assign(slot * 0)
         part = parts == number
-        if part.any():
-            students.fit(teacher, images[part], labels[part], settings)
+        own = (images[part], labels[part]) if part.any() else (blank, np.zeros(1, np.int32))
+        students.fit(teacher, *own, settings)
         predictions.append(np.argmax(students.logits(teacher, queries), axis=1))
         progress(1)
     return count_votes(np.stack(predictions), num_classes)
@@ -221,10 +230,7 @@ def label_publicly(
     Raises:
       ValueError: more teachers than records, or more queries than public images.
     """
-    if config.num_teachers > len(images):
-        raise ValueError(
-            f"--num_teachers={config.num_teachers} exceeds the {len(images)} records; give at most that many"
-        )
+    check_teachers(config.num_teachers, len(images))
     queries = config.num_queries
     if queries > len(public):
         raise ValueError(
@@ -242,7 +248,6 @@ def stretch(noise_multiplier: float, queries: int) -> Stretch:
     return Stretch("poisson", 1.0, noise_multiplier, SENSITIVITY, batch_size=1, steps=queries)
 
 
-@functools.lru_cache(maxsize=32)
 def _noise_multiplier(epsilon: float, delta: float, queries: int) -> float:
     return calibrate_noise_multiplier(
         epsilon,
