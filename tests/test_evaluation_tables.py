@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from tfartgen import evaluation_tables
+from tfartgen import evaluation_files, evaluation_tables
 from tfartgen.evaluation_tables import Table
 
 NAMES = ["cat", "dog"]
@@ -62,8 +62,14 @@ def test_a_table_holds_the_figures_and_says_what_failed():
 
 
 def test_the_gap_to_real_data_is_stated():
-    _, gap = evaluation_tables.headline(a_document())
+    _, gap, _ = evaluation_tables.headline(a_document())
     assert "from the CNN of real data: artificial data -3.58; DP-SGD, epsilon 3 -8.70" in gap
+
+
+def test_what_the_size_of_the_test_set_leaves_open_is_stated():
+    # 79 of 80, as 98.7% are: the roots of (p - 0.9875)^2 = 1.96^2 p (1 - p) / 80.
+    *_, sentence = evaluation_tables.headline(a_document())
+    assert "79 right of 80" in sentence and "means 93.25 to 99.78% (Wilson" in sentence
 
 
 def test_several_releases_are_called_by_their_folders():
@@ -129,7 +135,7 @@ def test_the_text_fits_80_columns():
 
 def test_csv_has_every_row_of_table_and_curve():
     document = a_document(curve=[a_row("artificial", 0.9)])
-    rows = list(csv.DictReader(io.StringIO(evaluation_tables.as_csv(document))))
+    rows = list(csv.DictReader(io.StringIO(evaluation_files.as_csv(document))))
     assert len(rows) == 5
     assert float(rows[1]["accuracy"]) == 0.9512 and rows[1]["release"] == "artificial/pets"
     assert (rows[3]["diverged"], rows[3]["accuracy_half_width"]) == ("1", "")

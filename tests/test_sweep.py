@@ -10,7 +10,7 @@ import math
 import pytest
 from evaluation_samples import CLASS_NAMES, private
 
-from tfartgen import evaluation_data, evaluation_tables, sweep, train_config
+from tfartgen import evaluation_data, evaluation_files, evaluation_tables, sweep, train_config
 from tfartgen.evaluation_config import EvaluationConfig
 from tfartgen.students import StudentConfig
 from tfartgen.sweep import Sweep, SweepConfig
@@ -102,7 +102,7 @@ def test_a_point_that_diverged_is_reported_and_never_dropped(tmp_path):
         )
     text = evaluation_tables.sweep_text(document)
     assert text.count("diverged") == 4 and "noise_multiplier = 0.5 diverged: the generator" in text
-    csv = evaluation_tables.sweep_csv(document).splitlines()
+    csv = evaluation_files.sweep_csv(document).splitlines()
     assert [line.split(",")[1] for line in csv] == ["status", "diverged", "diverged", ""]
 
 
@@ -116,6 +116,16 @@ def test_dp_sgd_runs_at_the_epsilon_of_each_point_that_has_one(swept):
     (row,) = document["points"][1]["dp_sgd"]
     assert row["epsilon"] <= before["points"][1]["epsilon"] * (1 + 1e-5)
     assert row["epsilon"] == pytest.approx(before["points"][1]["epsilon"], rel=0.01)
+
+
+def test_students_see_all_that_was_drawn_however_many_real_records_there_are(tmp_path):
+    data = private()
+    config = SweepConfig.parse("noise_multiplier:1,2", 200, TINY)
+    cut = evaluation_data.prepare(data)
+    assert len(cut.train[1]) == 120
+    document = Sweep(data, cut, config, STUDENTS, tmp_path).run()
+    counts = [row["num_examples"] for point in document["points"] for row in point["artificial"]]
+    assert counts == [200, 200]
 
 
 def test_parsing():

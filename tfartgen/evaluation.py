@@ -51,14 +51,15 @@ class Evaluation:
         self._data, self._releases, self._config, self._store = data, list(releases), config, store
         self._budget = baseline_budget(config, releases)
         self._rows = RowMaker(data, releases, config, self._budget, store)
+        self._space = fidelity_trials.FeatureSpace(data)
         self._refuse_what_cannot_be_done()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines for people."""
         notes = []
-        if self._has("dp_sgd") or self._has("pate"):
-            notes += [self._budget.note] if self._budget.note else []
+        if self._budget.note and (self._has("dp_sgd") or self._has("pate")):
+            notes.append(self._budget.note)
         real, own = len(self._data.train[1]), self._rows.equal_count
         if self._has("artificial") and self._has("real") and own < real:
             notes.append(
@@ -124,9 +125,7 @@ class Evaluation:
             return []
         asked = self._config.fidelity_examples
         return [
-            fidelity_trials.fidelity_trial(
-                self._data, release, fidelity_trials.num_examples(self._data, release, asked)
-            )
+            self._space.trial(release, fidelity_trials.num_examples(self._data, release, asked))
             for release in self._releases
         ]
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation's document as tables: for a terminal of 80 columns, for Markdown, and as CSV."""
+"""An evaluation's document as tables, for a terminal of 80 columns and for Markdown."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tfartgen import classification
 
 #: How methods and architectures are called for people.
 METHOD_NAMES = {
@@ -19,24 +19,6 @@ METHOD_NAMES = {
     "pate": "PATE",
 }
 ARCHITECTURE_NAMES = {"logistic_regression": "logistic regression", "mlp": "MLP", "cnn": "CNN"}
-
-_CSV_FIELDS = (
-    "architecture",
-    "method",
-    "release",
-    "num_examples",
-    "epsilon",
-    "delta",
-    "accuracy",
-    "accuracy_half_width",
-    "macro_recall",
-    "worst_class",
-    "worst_recall",
-    "calibration_error",
-    "seeds",
-    "diverged",
-    "seconds_each",
-)
 
 _WIDTH = 79
 
@@ -202,6 +184,7 @@ def headline(document: Mapping[str, Any]) -> list[str]:
         sentences.append(f"* {diverged} student(s) diverged; they count as they answered.")
     if "table" in document:
         sentences += _gap(document["table"], len(document["releases"]) > 1)
+        sentences.append(_test_size(document))
     if "validation" in document:
         sentences.append(_ranking(document["validation"]))
     sentences += dict.fromkeys(_fidelity(entry) for entry in document.get("fidelity", []))
@@ -221,6 +204,18 @@ def _gap(rows: Sequence[Mapping[str, Any]], several: bool) -> list[str]:
     )
     name = ARCHITECTURE_NAMES[real["architecture"]]
     return [f"Percentage points from the {name} of real data: {gaps}."]
+
+
+def _test_size(document: Mapping[str, Any]) -> str:
+    """What the intervals over seeds leave out, for the first row of the last architecture."""
+    rows, count = document["table"], document["dataset"]["num_test"]
+    row = next(each for each in rows if each["architecture"] == rows[-1]["architecture"])
+    right = round(row["accuracy"]["mean"] * count)
+    low, high = (percent(share, 2) for share in classification.wilson_interval(right, count))
+    return (
+        f"Other test images would matter as well: {right:,} right of {count:,}, as the {ARCHITECTURE_NAMES[row['architecture']]} "
+        f"of the first row has, means {low} to {high}% (Wilson, 95%)."
+    )
 
 
 def _ranking(study: Mapping[str, Any]) -> str:
@@ -319,48 +314,3 @@ STUDY_TABLES = {
 
 def _wrapped(sentence: str) -> str:
     return textwrap.fill(sentence, _WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
-def as_csv(document: Mapping[str, Any]) -> str:
-    """The rows of table and curve."""
-    rows = document.get("table", []) + document.get("curve", [])
-    return _csv(_CSV_FIELDS, [_csv_row(r, document["dataset"]["class_names"]) for r in rows])
-
-
-def sweep_csv(document: Mapping[str, Any]) -> str:
-    """The rows of all points, real data last; a point that diverged has a row without figures."""
-    names = document["dataset"]["class_names"]
-    rows: list[dict[str, Any]] = []
-    for point in document["points"]:
-        facts = {document["parameter"]: point["value"], "status": point["status"]}
-        facts["epsilon"], facts["delta"] = point["epsilon"], point["delta"]
-        students = [_csv_row(row, names) for row in point["artificial"] + point["dp_sgd"]]
-        if point["status"] != "ok":
-            students.insert(0, {"method": "artificial"})
-        rows += [{**row, **facts} for row in students]
-    rows += [_csv_row(row, names) for row in document["real"]]
-    first = [name for name in (document["parameter"], "status") if name not in _CSV_FIELDS]
-    return _csv((*first, *_CSV_FIELDS), rows)
-
-
-def _csv(fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def _csv_row(row: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    worst = worst_class(row)
-    return {
-        **{key: row[key] for key in _CSV_FIELDS if key in row},
-        "accuracy": row["accuracy"]["mean"],
-        "accuracy_half_width": row["accuracy"]["half_width"],
-        "macro_recall": row["macro_recall"]["mean"],
-        "worst_class": class_names[worst],
-        "worst_recall": row["recalls"][worst],
-        "calibration_error": row["calibration_error"]["mean"],
-        "seeds": len(row["accuracies"]),
-        "seconds_each": sum(row["seconds"]) / len(row["seconds"]),
-    }

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fidelity of a release in the feature space of a classifier that was trained on real records: one trial."""
+"""Fidelity of releases in the feature space of a classifier that was trained on real records: a trial each."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any, Optional
 
 import numpy as np
+import tensorflow as tf
 
 from tfartgen import fidelity, students
 from tfartgen.evaluation_data import EvaluationData, Records
@@ -39,54 +41,63 @@ def num_examples(data: EvaluationData, release: ReleasedData, asked: Optional[in
     return asked or available
 
 
-def fidelity_trial(data: EvaluationData, release: ReleasedData, count: int) -> Trial:
-    """Compares a release, and real training records as the yardstick, with the real test images.
+class FeatureSpace:
+    """The features of a classifier of the real training records, which is trained when the first trial needs it."""
 
-    Args:
-      data: the real data.
-      release: the artificial data.
-      count: examples of each side, see `num_examples`.
+    def __init__(self, data: EvaluationData):
+        """Takes the real data; nothing is trained yet."""
+        self._data = data
 
-    Returns:
-      A trial whose result holds `artificial` and `real`, each with `frechet_distance`, `precision`, `recall`, `density`,
-      `coverage`, `class_diversity` and `class_coverage` (by class, None where it cannot be told); and the `features`:
-      seed and accuracy of the classifier.
-    """
-    settings = {
-        "data": data.digest,
-        "releases": [release.digest],
-        "num_examples": count,
-        "features": dataclasses.asdict(FEATURES),
-    }
+    def trial(self, release: ReleasedData, count: int) -> Trial:
+        """Compares a release, and real training records as the yardstick, with the real test images.
 
-    def compute() -> dict[str, Any]:
-        network = students.train_student(*data.train, data.num_classes, FEATURES)
-        test = _features(network, data.test, count)
-        sides = {
-            "artificial": _features(network, (release.images, release.labels), count),
-            "real": _features(network, data.train, count),
+        Args:
+          release: the artificial data.
+          count: examples of each side, see `num_examples`.
+
+        Returns:
+          A trial whose result holds `artificial` and `real`, each with `frechet_distance`, `precision`, `recall`,
+          `density`, `coverage`, `class_diversity` and `class_coverage` (by class, None where it cannot be told); and
+          the `features`: seed and accuracy of the classifier.
+        """
+        settings = {
+            "data": self._data.digest,
+            "releases": [release.digest],
+            "num_examples": count,
+            "features": dataclasses.asdict(FEATURES),
         }
+        return Trial("fidelity", settings, lambda: self._compared(release, count))
+
+    def _compared(self, release: ReleasedData, count: int) -> dict[str, Any]:
+        data = self._data
+        test = _features(self._network, data.test, count)
+        sides = {"artificial": (release.images, release.labels), "real": data.train}
         return {
             "num_examples": count,
             "features": {
                 **dataclasses.asdict(FEATURES),
                 "dimensions": test[0].shape[1],
-                "accuracy": students.accuracy(network, *data.test),
+                "accuracy": students.accuracy(self._network, *data.test),
             },
-            **{name: _compared(test, side, data.num_classes) for name, side in sides.items()},
+            **{
+                name: _measures(test, _features(self._network, side, count), data.num_classes)
+                for name, side in sides.items()
+            },
         }
 
-    return Trial("fidelity", settings, compute)
+    @functools.cached_property
+    def _network(self) -> tf.keras.Model:
+        return students.train_student(*self._data.train, self._data.num_classes, FEATURES)
 
 
-def _features(network: Any, records: Records, count: int) -> Records:
+def _features(network: tf.keras.Model, records: Records, count: int) -> Records:
     """Of `count` records spread over all, since some data sets are sorted by class."""
     images, labels = records
     chosen = np.linspace(0, len(labels) - 1, count).round().astype(int)
     return students.features(network, images[chosen]), labels[chosen]
 
 
-def _compared(test: Records, side: Records, num_classes: int) -> dict[str, Any]:
+def _measures(test: Records, side: Records, num_classes: int) -> dict[str, Any]:
     (real, real_labels), (other, labels) = test, side
     by_class = (real, real_labels, other, labels, num_classes)
     return {

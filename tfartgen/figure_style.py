@@ -20,7 +20,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
 from tfartgen.evaluation_tables import ARCHITECTURE_NAMES, METHOD_NAMES
-from tfartgen.trials import write_atomically
+from tfartgen.whole_files import write_atomically
 
 Row = Mapping[str, Any]
 

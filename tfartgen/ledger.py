@@ -13,10 +13,12 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 import dp_accounting
 
 from tfartgen import _validate
+from tfartgen.whole_files import write_atomically
 
 SAMPLERS = ("poisson", "shuffle")
 
@@ -154,19 +156,16 @@ class Ledger:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the ledger; a reader sees the old one or the new one, whole."""
-        path = pathlib.Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                for stretch in self.stretches:
-                    fields = {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
-                    file.write(json.dumps(fields, default=lambda number: number.item()) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        lines = [
+            json.dumps({"mechanism": "gaussian", **dataclasses.asdict(stretch)}, default=_plain)
+            for stretch in self.stretches
+        ]
+        write_atomically(pathlib.Path(path), "".join(f"{line}\n" for line in lines))
+
+
+def _plain(number: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    return number.item()
 
 
 def _parse(line: str, path: str | os.PathLike[str], number: int) -> Stretch:

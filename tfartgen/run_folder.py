@@ -25,6 +25,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from tfartgen.accounting import Ledger, Stretch
+from tfartgen.whole_files import write_atomically
 
 _MISSING = "<missing>"
 
@@ -121,9 +122,7 @@ class RunFolder:
             ) from None
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
-        temporary = self.path / f".{name}.tmp"
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / name)
+        write_atomically(self.path / name, json.dumps(value, indent=2) + "\n")
 
 
 class Progress:

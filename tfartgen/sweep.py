@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 import tensorflow as tf
@@ -21,7 +21,7 @@ from tfartgen import _validate, artificial, environment, generating, released_da
 from tfartgen.data import PrivateData
 from tfartgen.evaluation_config import Budget, EvaluationConfig
 from tfartgen.evaluation_data import EvaluationData
-from tfartgen.evaluation_rows import Row, RowMaker
+from tfartgen.evaluation_rows import RowMaker
 from tfartgen.released_data import ReleasedData
 from tfartgen.train_config import TrainConfig, check_settings, configure
 from tfartgen.trials import TrialStore
@@ -32,6 +32,12 @@ PARAMETERS = ("noise_multiplier", "epsilon")
 
 #: Examples that are drawn at once to see whether a generator still draws numbers.
 _PROBE = 64
+
+#: Of a point whose generator is of no use.
+_NOTHING_DRAWN: dict[str, Any] = {"release_digest": None, "artificial": []}
+
+#: Of students that train without privacy.
+_NO_BUDGET = Budget(math.inf, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +160,6 @@ class Sweep:
             points.append(self._point(name, value, training_config))
             tf.keras.backend.clear_session()
         progress("students of real data")
-        maker = self._maker([], Budget(1.0, 1e-5))
         return {
             "schema": SCHEMA,
             **environment.describe(),
@@ -171,19 +176,18 @@ class Sweep:
                 "students": dataclasses.asdict(self._students),
             },
             "points": points,
-            "real": self._summaries(maker, "real"),
+            "real": self._summaries("real", _NO_BUDGET),
         }
 
-    def _maker(self, releases: Sequence[ReleasedData], budget: Budget) -> RowMaker:
-        return RowMaker(self._data, releases, self._students, budget, self._store)
-
-    def _summaries(self, maker: RowMaker, method: str) -> list[dict[str, Any]]:
+    def _summaries(self, method: str, budget: Budget) -> list[dict[str, Any]]:
         if method not in self._students.methods:
             return []
-        rows: list[Row] = []
-        for architecture in self._students.architectures:
-            rows += maker.rows(method, architecture)
-        return [row.summary(self._store) for row in rows]
+        maker = self._maker(budget)
+        names = self._students.architectures
+        return [row.summary(self._store) for name in names for row in maker.rows(method, name)]
+
+    def _maker(self, budget: Budget) -> RowMaker:
+        return RowMaker(self._data, [], self._students, budget, self._store)
 
     def _point(self, name: str, value: float, config: TrainConfig) -> dict[str, Any]:
         folder = self._folder / "points" / f"{name}-{self._digest(config)}"
@@ -191,29 +195,42 @@ class Sweep:
         if result.model_path is None:
             raise KeyboardInterrupt  # a signal stopped it; it is saved
         epsilon = result.spent.epsilon if math.isfinite(result.spent.epsilon) else None
-        point = {"value": value, "epsilon": epsilon, "delta": config.delta}
-        reason = divergence(result.model_path)
-        baseline = self._dp_sgd(epsilon, config.delta)
-        if reason is not None:
-            return {**point, "status": "diverged", "reason": reason, "artificial": [], **baseline}
-        release = self._drawn(folder, result.model_path)
-        maker = self._maker([release], Budget(1.0, config.delta))
-        rows = self._summaries(maker, "artificial")
-        facts = {"status": "ok", "reason": None, "release_digest": release.digest}
-        return {**point, **facts, "artificial": rows, **baseline}
+        reason = divergence(result.model_path, self._data.num_classes)
+        return {
+            "value": value,
+            "epsilon": epsilon,
+            "delta": config.delta,
+            "status": "ok" if reason is None else "diverged",
+            "reason": reason,
+            **(self._artificial(folder, result.model_path) if reason is None else _NOTHING_DRAWN),
+            "dp_sgd": self._dp_sgd(epsilon, config.delta),
+        }
 
     def _digest(self, config: TrainConfig) -> str:
         """Another setting or other data is another point."""
         content = [dataclasses.asdict(config), self._config.num_examples, self._data.digest]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
-    def _dp_sgd(self, epsilon: Optional[float], delta: float) -> Mapping[str, Any]:
+    def _dp_sgd(self, epsilon: Optional[float], delta: float) -> list[dict[str, Any]]:
         """Students of DP-SGD at a point's epsilon; none where that is infinite."""
         if epsilon is None:
-            return {"dp_sgd": []}
+            return []
         # Trials are known by their settings, and the last digits of an epsilon should not make new ones.
-        maker = self._maker([], Budget(float(f"{epsilon:.6g}"), delta))
-        return {"dp_sgd": self._summaries(maker, "dp_sgd")}
+        return self._summaries("dp_sgd", Budget(float(f"{epsilon:.6g}"), delta))
+
+    def _artificial(self, folder: pathlib.Path, model_path: pathlib.Path) -> dict[str, Any]:
+        """Students of all that was drawn at a point."""
+        release = self._drawn(folder, model_path)
+        maker, count = self._maker(_NO_BUDGET), len(release.labels)
+        rows = [
+            maker.artificial([release], count, architecture, "artificial")
+            for architecture in self._students.architectures
+            if "artificial" in self._students.methods
+        ]
+        return {
+            "release_digest": release.digest,
+            "artificial": [row.summary(self._store) for row in rows],
+        }
 
     def _drawn(self, folder: pathlib.Path, model_path: pathlib.Path) -> ReleasedData:
         output = folder / "artificial"
@@ -225,18 +242,18 @@ class Sweep:
         return released_data.read(output)
 
 
-def divergence(version: pathlib.Path) -> Optional[str]:
+def divergence(version: pathlib.Path, num_classes: int) -> Optional[str]:
     """Why a released generator is of no use, None if it may be.
 
     Args:
       version: folder of its SavedModel.
+      num_classes: that it draws.
     """
-    model = artificial.LocalModel(version)
     latent = tf.saved_model.load(str(version)).signatures["latent"]
     dimensions = latent.structured_input_signature[1]["latent"].shape[1]
     images = latent(
         latent=tf.random.stateless_normal([_PROBE, dimensions], [0, 0]),
-        label=tf.range(_PROBE) % model.spec.num_classes,
+        label=tf.range(_PROBE) % num_classes,
     )["image"]
     if not bool(tf.reduce_all(tf.math.is_finite(images))):
         return "the generator draws values that are no numbers"

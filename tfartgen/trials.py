@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import secrets
 from collections.abc import Mapping
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
+
+from tfartgen.whole_files import write_atomically
 
 #: Changed when the meaning of results changes, so that old ones are not taken for new.
 _VERSION = 1
@@ -91,20 +91,3 @@ class TrialStore:
 
     def _path(self, trial: Trial) -> pathlib.Path:
         return self._folder / f"{trial.key}.json"
-
-
-def write_atomically(path: pathlib.Path, content: Union[str, bytes]) -> None:
-    """Writes a file that readers see whole or not at all; text in UTF-8.
-
-    Raises:
-      OSError: no space, or no permission; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
