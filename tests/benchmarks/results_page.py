@@ -50,7 +50,16 @@ def _where(document):
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     return (
         f"{document['machine']}, {document['date']}, Python {document['python']}, {versions}. "
-        f"{data['num_train']:,} real training records, {data['num_test']:,} test images."
+        f"{data['num_train']:,} real training records, {data['num_test']:,} test images. "
+        + " ".join(map(_release, document["releases"]))
+    )
+
+
+def _release(release):
+    epsilon = "unbounded" if release["epsilon"] is None else f"{release['epsilon']:,.0f}"
+    return (
+        f"`{release['folder']}`: {release['num_examples']:,} examples, epsilon {epsilon} at delta {release['delta']:g}, "
+        f"guarantee: {release['guarantee']}."
     )
 
 
