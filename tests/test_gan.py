@@ -10,16 +10,20 @@ from scipy import stats
 
 from tfartgen import gan as gan_module
 from tfartgen import losses, networks, sampling
-from tfartgen.data import Split
+from tfartgen.data import Split, to_float
 from tfartgen.dp_optimizer import DPAdam
+from tfartgen.embedding import Embedding, MeanEmbedding
+from tfartgen.feature_critic import FeatureCritic
+from tfartgen.matching import Matching
+from tfartgen.schedule import CriticSchedule, Pace
 
 SHAPE, CLASSES = (8, 8, 1), 3
 
 
-def make_gan(loss="hinge", noise=0.0, clip=1.0, batch_size=8, **settings):
+def make_gan(loss="hinge", noise=0.0, clip=1.0, batch_size=8, critic=networks.Critic, **settings):
     gan = gan_module.ArtGAN(
         networks.Generator(SHAPE, CLASSES, latent_dim=4, width=2, seed=1),
-        networks.Critic(SHAPE, CLASSES, width=2, seed=2),
+        critic(SHAPE, CLASSES, width=2, seed=2),
         ema_decay=0.9,
     )
     gan.compile(
@@ -42,11 +46,13 @@ def flat(tensors):
     return np.concatenate([np.ravel(tensor) for tensor in tensors])
 
 
+@pytest.mark.parametrize("critic", [networks.Critic, FeatureCritic])
+@pytest.mark.parametrize("clipping", gan_module.CLIPPINGS)
 @pytest.mark.parametrize("loss", sorted(losses.LOSSES))
-def test_promise_1_one_record_touches_one_loss_of_the_whole_critic_step(loss):
+def test_promise_1_one_record_touches_one_loss_of_the_whole_critic_step(loss, clipping, critic):
     """The fakes take part: a generator that mixed rows would let a record change the others' fakes."""
-    clip = 0.8
-    gan = make_gan(loss, clip=clip)
+    clip = 0.4
+    gan = make_gan(loss, clip=clip, critic=critic, clipping=clipping)
     images, labels = make_split(7).arrays()
     sums = []
     for count in (6, 7):  # the last record is the one added
@@ -56,10 +62,12 @@ def test_promise_1_one_record_touches_one_loss_of_the_whole_critic_step(loss):
     assert 0.5 * clip < change <= clip * (1 + 1e-4)
 
 
-def test_promise_2_the_critic_step_of_the_gan_has_the_noise_that_is_priced():
+@pytest.mark.parametrize("critic", [networks.Critic, FeatureCritic])
+@pytest.mark.parametrize("clipping", gan_module.CLIPPINGS)
+def test_promise_2_the_critic_step_of_the_gan_has_the_noise_that_is_priced(clipping, critic):
     """Two gradients of one batch at one step have the same latents, so they differ by their noise alone."""
     sigma, clip, expected = 1.5, 0.4, 8
-    gan = make_gan(noise=sigma, clip=clip, batch_size=expected)
+    gan = make_gan(noise=sigma, clip=clip, batch_size=expected, critic=critic, clipping=clipping)
     batch = tuple(map(tf.constant, make_split(7).arrays()))
     draws = [flat([g for g, _ in gan.critic_gradients(*batch)[0]]) for _ in range(20)]
     differences = np.concatenate([a - b for a, b in zip(draws[::2], draws[1::2])])
@@ -70,6 +78,53 @@ def test_promise_2_the_critic_step_of_the_gan_has_the_noise_that_is_priced():
     }
     assert 1e-4 < tails[1] < 1 - 1e-4
     assert tails[2 / 3] > 1 - 1e-9 and tails[3 / 2] < 1e-9
+
+
+def test_separate_clipping_draws_its_fakes_without_looking_at_the_records():
+    """Other records, and more of them, change the gradient by their own clipped sum and by nothing else."""
+    clip, expected = 0.4, 8
+    gan = make_gan(clip=clip, batch_size=expected, clipping="separate")
+    shares = []
+    for count, seed in ((7, 0), (3, 1)):
+        batch = tuple(map(tf.constant, make_split(count, seed).arrays()))
+        gradients, clipped = gan.critic_gradients(*batch)
+        shares.append(flat([g for g, _ in gradients]) - flat(clipped.gradients) / expected)
+    np.testing.assert_allclose(shares[0], shares[1], atol=1e-6)
+    assert 0 < np.linalg.norm(shares[0]) <= clip * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("part", ["real", "fake"])
+@pytest.mark.parametrize("loss", sorted(losses.LOSSES))
+def test_gradients_of_the_feature_critic_in_closed_form_are_those_of_the_tape(loss, part):
+    critic = FeatureCritic((14, 14, 3), CLASSES, width=5, seed=3)
+    rng = np.random.default_rng(1)
+    images = to_float(tf.constant(rng.integers(256, size=(6, 14, 14, 3)), tf.uint8))
+    labels = tf.constant([0, 1, 2, 2, 1, 0])
+    loss_of = getattr(losses.LOSSES[loss], part)
+    critic((images, labels))
+    gradients, values = critic.example_gradients(images, labels, loss_of)
+    for row in range(6):
+        with tf.GradientTape() as tape:
+            value = loss_of(critic((images[row : row + 1], labels[row : row + 1])))
+        expected = tape.gradient(value, critic.trainable_variables)
+        np.testing.assert_allclose(values[row], value[0], atol=1e-5)
+        for gradient, reference in zip(gradients, expected):
+            reference = tf.convert_to_tensor(reference)
+            np.testing.assert_allclose(gradient[row], reference, atol=1e-4, rtol=1e-4)
+    assert all(np.any(g != 0.0) for g in gradients)
+
+
+def test_a_release_to_match_takes_part_in_the_generator_step():
+    """With critic and release alike, only a generator that looks at the release moves differently."""
+    steps = []
+    for value in (0.0, 1.0):
+        matching = Matching(Embedding(SHAPE, fourier_features=5), CLASSES)
+        matching.receive(MeanEmbedding(np.full(matching.means.shape, value, np.float32), None))
+        gan = make_gan(matching=matching)
+        gan.critic_optimizer.learning_rate = 0.0
+        gan.train_step(tuple(map(tf.constant, make_split(5).arrays())))
+        steps.append(flat(gan.generator.get_weights()))
+    assert np.abs(steps[0] - steps[1]).max() > 1e-4
 
 
 def test_the_critic_step_leaves_the_generator_alone():
@@ -97,7 +152,7 @@ def test_the_generator_step_sees_no_private_record():
 
 @pytest.mark.parametrize("each", [1, 3])
 def test_fit_takes_one_generator_step_after_so_many_critic_steps(each):
-    gan = make_gan(noise=0.1, schedule=gan_module.CriticSchedule(each))
+    gan = make_gan(noise=0.1, schedule=CriticSchedule(each))
     batches = sampling.PoissonSampler(40, 8).batches(make_split())
     gan.fit(batches, steps_per_epoch=7, verbose=0)
     assert int(gan.critic_optimizer.iterations.numpy()) == 7
@@ -124,21 +179,21 @@ def test_the_average_follows_the_generator():
 
 
 def test_adaptive_schedule_grows_while_the_critic_is_fooled():
-    schedule = gan_module.CriticSchedule(adaptive=True, maximum=20, decay=0.5)
+    schedule = CriticSchedule(adaptive=True, maximum=20, decay=0.5)
     assert [schedule.following(n) for n in (1, 2, 5, 10, 20)] == [2, 5, 10, 20, 20]
-    pace = gan_module.Pace(schedule)
+    pace = Pace(schedule)
     for accuracy, expected in ((1.0, 1), (0.5, 1), (0.4, 2), (1.0, 2)):
         pace.adapt(accuracy)
         assert pace.steps_each == expected
     assert [pace.advance() for _ in range(4)] == [False, True, False, True]
-    fixed = gan_module.Pace(gan_module.CriticSchedule(3))
+    fixed = Pace(CriticSchedule(3))
     fixed.adapt(0.0)
     assert fixed.steps_each == 3
 
 
 def test_adaptive_schedule_needs_a_loss_with_a_boundary():
     with pytest.raises(ValueError, match="critic_steps=adaptive needs"):
-        make_gan("wasserstein", schedule=gan_module.CriticSchedule(adaptive=True))
+        make_gan("wasserstein", schedule=CriticSchedule(adaptive=True))
 
 
 @pytest.mark.parametrize("role", ["generator", "critic"])

@@ -12,10 +12,16 @@ from tfartgen import losses
 
 def test_critic_losses_by_hand():
     real, fake = tf.constant([2.0, 0.5]), tf.constant([-3.0, 0.25])
-    np.testing.assert_allclose(losses.wasserstein_critic(real, fake), [-5.0, -0.25])
-    np.testing.assert_allclose(losses.hinge_critic(real, fake), [0.0, 0.5 + 1.25])
-    expected = np.log1p(np.exp([-2.0, -0.5])) + np.log1p(np.exp([-3.0, 0.25]))
-    np.testing.assert_allclose(losses.non_saturating_critic(real, fake), expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.wasserstein_real(real), [-2.0, -0.5])
+    np.testing.assert_allclose(losses.wasserstein_fake(fake), [-3.0, 0.25])
+    np.testing.assert_allclose(losses.hinge_real(real), [0.0, 0.5])
+    np.testing.assert_allclose(losses.hinge_fake(fake), [0.0, 1.25])
+    np.testing.assert_allclose(
+        losses.logistic_real(real), np.log1p(np.exp([-2.0, -0.5])), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        losses.logistic_fake(fake), np.log1p(np.exp([-3.0, 0.25])), rtol=1e-6
+    )
 
 
 def test_generator_losses_by_hand():
@@ -65,3 +71,16 @@ def test_only_the_wasserstein_game_has_a_penalty_and_no_boundary_by_default():
         "non_saturating": 0.0,
     }
     assert not losses.LOSSES["wasserstein"].zero_is_boundary
+
+
+@pytest.mark.parametrize("loss", sorted(losses.LOSSES))
+def test_the_loss_of_a_pair_is_that_of_its_record_and_that_of_its_fake(loss):
+    game = losses.LOSSES[loss]
+    critic = linear_critic(tf.reshape(tf.constant([0.3, 0.4, 0.1, -0.2]), [2, 1, 2, 1]))
+    rng = np.random.default_rng(0)
+    real, fake = (tf.constant(rng.normal(size=(2, 1, 2, 1)), tf.float32) for _ in range(2))
+    rest = (real, fake, tf.constant([0, 1]), tf.constant([0.3, 0.9]))
+    pair = losses.paired_critic_loss(critic, game, 2.0, *rest)
+    record = losses.real_critic_loss(critic, game, 2.0, *rest)
+    np.testing.assert_allclose(pair, record + game.fake(critic((fake, rest[2]))), rtol=1e-5)
+    assert np.all(pair != losses.real_critic_loss(critic, game, 0.0, *rest))

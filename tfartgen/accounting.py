@@ -193,10 +193,25 @@ def calibrate_noise_multiplier(
     batch_size: int,
     clip_norm: float,
     steps: int,
+    before: tuple[Stretch, ...] = (),
 ) -> float:
     """The least noise multiplier, to a thousandth, whose epsilon is at most the target.
 
-    Formal guarantee: `epsilon` of the planned stretch with the returned value is at most `target_epsilon`.
+    Formal guarantee: `epsilon` of `before` and the planned stretch with the returned value is at most
+    `target_epsilon`.
+
+    Args:
+      target_epsilon: of everything together.
+      delta: as in `epsilon`.
+      sampler: of the planned stretch, as the arguments that follow.
+      sampling_rate: as in `Stretch`.
+      batch_size: as in `Stretch`.
+      clip_norm: as in `Stretch`.
+      steps: as in `Stretch`.
+      before: what runs beside it, already settled.
+
+    Returns:
+      The noise multiplier.
 
     Raises:
       ValueError: a setting is out of range, or no noise multiplier up to 1e4 reaches the target.
@@ -207,7 +222,7 @@ def calibrate_noise_multiplier(
     @functools.cache
     def cost(noise: float, accountant: str = "pld") -> float:
         stretch = Stretch(sampler, sampling_rate, noise, clip_norm, batch_size, steps)
-        return epsilon([stretch], delta, accountant)
+        return epsilon([*before, stretch], delta, accountant)
 
     def excess(log_noise: float) -> float:
         return math.log(max(cost(math.exp(log_noise)), 1e-30) / target_epsilon)

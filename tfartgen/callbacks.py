@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens around the critic steps of a run: progress, logs, checkpoints, stopping.
+"""What happens around the steps of a run: progress, logs, checkpoints, stopping.
 
 Logs hold generated images only. Scalars of the critic look at private records, so the logs stay in the
 private run folder.
@@ -28,12 +28,14 @@ from tfartgen.gan import ArtGAN
 class ProgressBar(tf.keras.callbacks.Callback):
     """Steps, time left, losses and epsilon spent on one line; silent when standard error is no terminal."""
 
+    _SHORT = {"critic_loss": "critic", "generator_loss": "gen", "discrepancy": "off by"}
+
     def __init__(self, total: int, done: int, epsilon_at: Callable[[int], float]):
         """Creates the bar.
 
         Args:
-          total: critic steps of the whole run.
-          done: critic steps that an earlier session took.
+          total: steps of the whole stage.
+          done: steps of it that an earlier session took.
           epsilon_at: bound on epsilon spent after so many steps of this session.
         """
         super().__init__()
@@ -54,7 +56,10 @@ class ProgressBar(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not self._bar.disable and time.monotonic() - self._shown > 0.5:
             self._shown = time.monotonic()
-            losses = f"critic {logs['critic_loss']:.2f} gen {logs['generator_loss']:.2f}"
+            shown = [
+                f"{short} {logs[key]:.2g}" for key, short in self._SHORT.items() if key in logs
+            ]
+            losses = " ".join(shown)
             self._bar.set_postfix_str(
                 f"{losses} eps {format_epsilon(self._epsilon_at(batch + 1))}", refresh=False
             )
@@ -79,7 +84,7 @@ class Checkpointer(tf.keras.callbacks.Callback):
 
 
 class StopOnSignal(tf.keras.callbacks.Callback):
-    """Turns SIGINT and SIGTERM into a stop after the current critic step; a second one ends at once.
+    """Turns SIGINT and SIGTERM into a stop after the current step; a second one ends at once.
 
     Attributes:
       received: the signal's number, None when none came.
@@ -117,7 +122,9 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
     def __init__(
         self,
         directory: pathlib.Path,
+        gan: ArtGAN,
         settings: dict[str, Any],
+        done: int,
         epsilon_at: Callable[[int], float],
         scalar_steps: int = 50,
         image_steps: int = 1000,
@@ -126,13 +133,16 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
 
         Args:
           directory: where event files go.
+          gan: whose networks train.
           settings: the run's configuration.
+          done: steps of this stage that an earlier session took.
           epsilon_at: bound on epsilon spent after so many steps of this session.
-          scalar_steps: critic steps between scalars, over which means are taken.
-          image_steps: critic steps between grids.
+          scalar_steps: steps between scalars, over which means are taken.
+          image_steps: steps between grids.
         """
         super().__init__()
-        self._directory, self._settings, self._epsilon_at = directory, settings, epsilon_at
+        self._directory, self._gan, self._settings = directory, gan, settings
+        self._step, self._epsilon_at = done, epsilon_at
         self._scalar_steps, self._image_steps = scalar_steps, image_steps
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -141,9 +151,9 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
             hparams.hparams(
                 {k: v for k, v in self._settings.items() if isinstance(v, (bool, int, float, str))}
             )
-        gan: ArtGAN = self.model
-        self._write_graph("generator", gan.generator, [gan.generator.latent_dim])
-        self._write_graph("critic", gan.critic, gan.generator.image_shape)
+        generator = self._gan.generator
+        self._write_graph("generator", generator, [generator.latent_dim])
+        self._write_graph("critic", self._gan.critic, generator.image_shape)
 
     def _write_graph(self, name: str, network: tf.keras.Model, shape: Sequence[int]) -> None:
         """The graph of a network of rows of `shape` and labels, as a run of its own: TensorBoard shows one each."""
@@ -156,23 +166,23 @@ class TensorBoardLog(tf.keras.callbacks.Callback):
         writer.close()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        step = int(self.model.critic_optimizer.iterations.numpy())
-        with self._writer.as_default(step=step):
-            if step % self._scalar_steps == 0:
+        self._step += 1
+        with self._writer.as_default(step=self._step):
+            if self._step % self._scalar_steps == 0:
                 for name, value in logs.items():
                     tf.summary.scalar(name, value)
-                tf.summary.scalar("critic_steps_per_generator_step", self.model.pace.steps_each)
+                if self.model is self._gan:
+                    tf.summary.scalar("critic_steps_per_generator_step", self._gan.pace.steps_each)
                 epsilon = self._epsilon_at(batch + 1)
                 if math.isfinite(epsilon):
                     tf.summary.scalar("epsilon_spent_bound", epsilon)
                 self.model.reset_metrics()
-            if step % self._image_steps == 0:
-                tf.summary.image("generated", generated_grid(self.model, self._ROWS)[None])
+            if self._step % self._image_steps == 0:
+                tf.summary.image("generated", generated_grid(self._gan, self._ROWS)[None])
 
     def on_train_end(self, logs: Any = None) -> None:
-        step = int(self.model.critic_optimizer.iterations.numpy())
-        with self._writer.as_default(step=step):
-            tf.summary.image("generated", generated_grid(self.model, self._ROWS)[None])
+        with self._writer.as_default(step=self._step):
+            tf.summary.image("generated", generated_grid(self._gan, self._ROWS)[None])
         self._writer.close()
 
 

@@ -89,8 +89,9 @@ _SHEET: tuple[tuple[str, tuple[tuple[str, Optional[str]], ...]], ...] = (
         (
             (
                 "How was the data associated with each instance acquired?",
-                "Drawn by `bin/generate` from the generator with the seed {seed}. The generator was trained by a critic "
-                "that alone saw the private records, in {critic_steps} steps of {training}:\n\n{mechanism_table}",
+                "Drawn by `bin/generate` from the generator with the seed {seed}. The generator was trained on what "
+                "{training} released of the private records; {critic_steps} steps of it were a critic's{sources}:\n\n"
+                "{mechanism_table}",
             ),
             ("How were the private records behind it collected, by whom, and when?", None),
             ("Were any ethical review processes conducted?", None),
@@ -237,7 +238,10 @@ def _facts(
         "channels": "1 channel" if channels == 1 else f"{channels} channels",
         "label_policy": _POLICIES[policy["kind"]].format(**policy),
         "noise_effect": "; the noise of private training adds to both" if noisy else "",
-        "training": "DP-SGD" if noisy else "clipped gradients, some or all of them without noise",
+        "training": (
+            "Gaussian mechanisms" if noisy else "clipped sums, some or all of them without noise,"
+        ),
+        "sources": _sources(statement),
         "privacy": _privacy(statement),
         "critic_steps": f"{statement['critic_steps']:,}",
         "mechanism_table": _mechanisms(statement),
@@ -246,6 +250,15 @@ def _facts(
         "software": software,
         "accountant_version": statement["accountant"]["version"],
     }
+
+
+def _sources(statement: Mapping[str, Any]) -> str:
+    sources = statement.get("public_sources")
+    if not sources:
+        return ""
+    return (
+        f". It started from what the owner declared to be public: {'; '.join(map(_plain, sources))}"
+    )
 
 
 def _privacy(statement: Mapping[str, Any]) -> str:
@@ -268,9 +281,19 @@ def _privacy(statement: Mapping[str, Any]) -> str:
 
 
 def _mechanisms(statement: Mapping[str, Any]) -> str:
-    heads = ("sampler", "sampling rate q", "noise multiplier", "clip norm", "batch size", "steps")
+    heads = (
+        "stage",
+        "sampler",
+        "sampling rate q",
+        "noise multiplier",
+        "clip norm",
+        "batch size",
+        "steps",
+    )
     keys = ("sampler", "sampling_rate", "noise_multiplier", "clip_norm", "batch_size", "steps")
-    rows = [[run[key] for key in keys] for run in statement["mechanism"]]
+    rows = [
+        [run.get("stage", "critic"), *(run[key] for key in keys)] for run in statement["mechanism"]
+    ]
     return _table(heads, [[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])
 
 

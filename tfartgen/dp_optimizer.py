@@ -22,6 +22,9 @@ from tfartgen import _validate
 #: Returns a fresh two-word key for `tf.random.stateless_*`, once for every noise vector.
 KeySource = Callable[[], tf.Tensor]
 
+#: Maps a sub-batch of examples to gradients `[count, ...]`, one for each variable, and losses `[count]`.
+ExampleGradients = Callable[[Any], "tuple[list[tf.Tensor], tf.Tensor]"]
+
 
 def operating_system_keys() -> tf.Tensor:
     """Draws a key from the operating system's entropy, untouched by any seed, at every execution.
@@ -148,6 +151,7 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
         examples: Any,
         variables: Sequence[tf.Variable],
         prepare: Callable[[Any], Any] = lambda examples: examples,
+        example_gradients: ExampleGradients | None = None,
     ) -> tuple[list[tuple[tf.Tensor, tf.Variable]], ClippedSum]:
         """Differentially private gradients of a sum of per-example losses.
 
@@ -157,6 +161,8 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
           variables: what to differentiate by.
           prepare: maps a sub-batch of `examples` to what `loss_fn` gets one by one, so that what can be computed
             for many at once is. Row i of its result must depend on row i of its argument only.
+          example_gradients: the gradients of `loss_fn` in closed form, for a sub-batch as `prepare` gives it; None to
+            differentiate. Row i of its result must depend on row i of its argument only.
 
         Returns:
           Pairs of gradient and variable for `apply_gradients`, and what clipping did.
@@ -165,7 +171,7 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
           RuntimeError: called outside a replica of a strategy with several replicas, where the noise of the
             parts would not add up.
         """
-        clipped = self.clipped_sum(loss_fn, examples, variables, prepare)
+        clipped = self.clipped_sum(loss_fn, examples, variables, prepare, example_gradients)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and tf.distribute.in_cross_replica_context():
             raise RuntimeError("dp_gradients must be called in a replica, by way of strategy.run")
@@ -184,6 +190,7 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
         examples: Any,
         variables: Sequence[tf.Variable],
         prepare: Callable[[Any], Any] = lambda examples: examples,
+        example_gradients: ExampleGradients | None = None,
     ) -> ClippedSum:
         """Sum of clipped per-example gradients, without noise; arguments as in `dp_gradients`.
 
@@ -195,7 +202,11 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
 
         def add_sub_batch(start: tf.Tensor, total: ClippedSum) -> tuple[tf.Tensor, ClippedSum]:
             part = tf.nest.map_structure(lambda values: values[start : start + size], examples)
-            gradients, losses = _per_example(loss_fn, prepare(part), variables)
+            part = prepare(part)
+            if example_gradients is None:
+                gradients, losses = _per_example(loss_fn, part, variables)
+            else:
+                gradients, losses = example_gradients(part)
             sums, norms = clip_and_sum(gradients, self._l2_norm_clip)
             return start + size, ClippedSum(
                 [t + part_sum for t, part_sum in zip(total.gradients, sums)],

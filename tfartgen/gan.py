@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ArtGAN`: a conditional GAN whose critic alone sees private records, through a private optimizer.
 
-The generator learns from the critic and from nothing else, so whatever it draws is post-processing of the
-critic's noised steps.
+The generator learns from the critic, and from a private release that it may match beside it, so whatever it draws is
+post-processing of what was noised.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any, Callable, Optional
 
 import tensorflow as tf
@@ -16,82 +14,16 @@ import tensorflow as tf
 from tfartgen import _validate
 from tfartgen.data import to_float
 from tfartgen.dp_optimizer import ClippedSum, DPAdam
-from tfartgen.losses import LOSSES, AdversarialLoss, paired_critic_loss
+from tfartgen.feature_critic import FeatureCritic
+from tfartgen.losses import LOSSES, AdversarialLoss, paired_critic_loss, real_critic_loss
+from tfartgen.matching import Matching
 from tfartgen.networks import Critic, Generator, refuse_mixing, refuse_mixing_layers
+from tfartgen.schedule import CriticSchedule, Pace
 
+_ONE_EACH = CriticSchedule()
 
-@dataclasses.dataclass(frozen=True)
-class CriticSchedule:
-    """Critic steps for every generator step.
-
-    Fixed, or adaptive as in "Private GANs, revisited" (Bie et al. 2023, arXiv 2302.02936, section 4): whenever
-    the critic's accuracy on fakes, a moving average, falls below `threshold`, the number goes up to the next
-    of 1, 2, 5, 10, 20, 50, ... The accuracy is measured on fakes alone, so it costs no privacy.
-
-    Attributes:
-      steps: the number, or where an adaptive one starts.
-      adaptive: whether it grows.
-      threshold: accuracy on fakes below which it grows.
-      maximum: where an adaptive number stops growing.
-      decay: of the moving average, per generator step.
-    """
-
-    steps: int = 1
-    adaptive: bool = False
-    threshold: float = 0.6
-    maximum: int = 200
-    decay: float = 0.9
-
-    def __post_init__(self) -> None:
-        _validate.positive_int("steps", self.steps)
-        _validate.positive_int("maximum", self.maximum)
-        _validate.probability("threshold", self.threshold)
-        _validate.probability("decay", self.decay)
-
-    def following(self, steps: int) -> int:
-        """The next larger number of the series, at most `maximum`."""
-        series = [factor * 10**power for power in range(10) for factor in (1, 2, 5)]
-        return min(self.maximum, next(n for n in series if n > steps))
-
-
-class Pace(tf.train.experimental.PythonState):
-    """Where a run stands in its schedule; part of a checkpoint.
-
-    Attributes:
-      steps_each: critic steps for every generator step, now.
-      since_generator: critic steps since the last generator step.
-      accuracy: moving average of the critic's accuracy on fakes.
-    """
-
-    def __init__(self, schedule: CriticSchedule):
-        self._schedule = schedule
-        self.steps_each, self.since_generator, self.accuracy = schedule.steps, 0, 1.0
-
-    def serialize(self) -> str:
-        """For `tf.train.Checkpoint`."""
-        return json.dumps([self.steps_each, self.since_generator, self.accuracy])
-
-    def deserialize(self, string_value: str) -> None:
-        """For `tf.train.Checkpoint`."""
-        self.steps_each, self.since_generator, self.accuracy = json.loads(string_value)
-
-    def advance(self) -> bool:
-        """Counts a critic step; whether a generator step follows it."""
-        self.since_generator += 1
-        due = self.since_generator >= self.steps_each
-        if due:
-            self.since_generator = 0
-        return due
-
-    def adapt(self, fake_accuracy: float) -> None:
-        """Takes in the critic's accuracy on the fakes of a generator step, in [0, 1]."""
-        if not self._schedule.adaptive:
-            return
-        decay = self._schedule.decay
-        self.accuracy = decay * self.accuracy + (1.0 - decay) * fake_accuracy
-        if self.accuracy < self._schedule.threshold:
-            self.steps_each = self._schedule.following(self.steps_each)
-            self.accuracy = 1.0  # give the larger number time to act
+#: Whether the gradient of a record is clipped together with its fake's, or by itself.
+CLIPPINGS = ("paired", "separate")
 
 
 class ArtGAN(tf.keras.Model):
@@ -105,6 +37,7 @@ class ArtGAN(tf.keras.Model):
       generator: the network that trains.
       average: its exponential moving average, the network to release.
       critic: private; never released.
+      generator_steps: taken in all stages.
     """
 
     train_function: Any  # set by Keras
@@ -126,6 +59,9 @@ class ArtGAN(tf.keras.Model):
         self.generator, self.critic = generator, critic
         self.average = type(generator).from_config(generator.get_config())
         self._ema_decay = _validate.probability("ema_decay", ema_decay)
+        self.generator_steps = tf.Variable(
+            0, trainable=False, dtype=tf.int64, name="generator_steps"
+        )
         self._build_networks()
         self.average.set_weights(generator.get_weights())
         self.pace = Pace(CriticSchedule())
@@ -146,9 +82,11 @@ class ArtGAN(tf.keras.Model):
         generator_optimizer: tf.keras.optimizers.legacy.Optimizer,
         loss: AdversarialLoss = LOSSES["hinge"],
         penalty_weight: Optional[float] = None,
-        schedule: CriticSchedule = CriticSchedule(),
+        schedule: CriticSchedule = _ONE_EACH,
         generator_batch_size: int = 64,
         latent_seed: int = 0,
+        clipping: str = "paired",
+        matching: Optional[Matching] = None,
     ) -> None:
         """Sets how the networks train.
 
@@ -160,6 +98,9 @@ class ArtGAN(tf.keras.Model):
           schedule: critic steps for every generator step.
           generator_batch_size: fakes of a generator step, on all replicas together.
           latent_seed: fixes latents and the labels of the generator's batches; never the noise or the sampling.
+          clipping: 'paired', a record's gradient with that of its fake; or 'separate', each by itself, where noise is
+            added for the records alone ("Private GANs, revisited").
+          matching: a release that the generator's loss includes; None without one.
 
         Raises:
           ValueError: an adaptive schedule with a loss whose scores have no zero to measure accuracy by.
@@ -181,7 +122,8 @@ class ArtGAN(tf.keras.Model):
         self._generator_batch_size = _validate.positive_int(
             "generator_batch_size", generator_batch_size
         )
-        self._latent_seed = latent_seed
+        self._latent_seed, self._matching = latent_seed, matching
+        self._clipping = _validate.one_of("clipping", clipping, CLIPPINGS)
         mean = tf.keras.metrics.Mean
         self._critic_loss, self._generator_loss = mean("critic_loss"), mean("generator_loss")
         self._gradient_norm, self._clipped_share = mean("gradient_norm"), mean("clipped_share")
@@ -234,8 +176,9 @@ class ArtGAN(tf.keras.Model):
     ) -> tuple[list[tuple[tf.Tensor, tf.Variable]], ClippedSum]:
         """The critic's private gradients on one batch.
 
-        Formal guarantee: that of `DPAdam.dp_gradients`. Each record is paired with a fake of its label drawn
-        from a latent of its own, and the generator mixes no examples, so one record touches one loss.
+        Formal guarantee: that of `DPAdam.dp_gradients`. A paired record has a fake of its label drawn from a latent
+        of its own, and the generator mixes no examples, so one record touches one loss. Where fakes are clipped
+        separately, their number and labels are independent of the records, so that they need no noise.
 
         Args:
           images: uint8 `[count, height, width, channels]`.
@@ -244,54 +187,113 @@ class ArtGAN(tf.keras.Model):
         Returns:
           As `DPAdam.dp_gradients`.
         """
+        paired = self._clipping == "paired"
         count, seed = tf.shape(images)[0], self._step_seed(0)
         latents = self._latents(count, seed)
-        mixes = tf.random.stateless_uniform([count], _fold_in(seed, 1))
+        mixes = tf.random.stateless_uniform([count], fold_in(seed, 1))
+        with_fakes = paired or self._penalty_weight > 0
+        loss_fn = paired_critic_loss if paired else real_critic_loss
 
-        def draw_fakes(part: Any) -> Any:
+        def prepare(part: Any) -> Any:
             image, label, latent, mix = part
-            return to_float(image), self.generator((latent, label)), label, mix
+            real = to_float(image)
+            return real, self.generator((latent, label)) if with_fakes else real, label, mix
 
         def loss_of_one(example: Any) -> tf.Tensor:
             real, fake, label, mix = (tensor[None] for tensor in example)
-            return paired_critic_loss(
-                self.critic, self._loss, self._penalty_weight, real, fake, label, mix
-            )[0]
+            return loss_fn(self.critic, self._loss, self._penalty_weight, real, fake, label, mix)[0]
 
-        return self.critic_optimizer.dp_gradients(
+        def in_closed_form(part: Any) -> tuple[list[tf.Tensor], tf.Tensor]:
+            real, fake, label, _ = part
+            gradients, losses = self.critic.example_gradients(real, label, self._loss.real)
+            if paired:
+                of_fakes, fake_losses = self.critic.example_gradients(fake, label, self._loss.fake)
+                gradients = [g + f for g, f in zip(gradients, of_fakes)]
+                losses += fake_losses
+            return gradients, losses
+
+        noised, clipped = self.critic_optimizer.dp_gradients(
             loss_of_one,
             (images, labels, latents, mixes),
             self.critic.trainable_variables,
-            prepare=draw_fakes,
+            prepare=prepare,
+            example_gradients=in_closed_form if self._has_closed_form else None,
         )
+        return (noised if paired else self._with_fakes(noised, seed)), clipped
+
+    @property
+    def _has_closed_form(self) -> bool:
+        return isinstance(self.critic, FeatureCritic) and not self._penalty_weight
+
+    def _with_fakes(
+        self, gradients: list[tuple[tf.Tensor, tf.Variable]], seed: tf.Tensor
+    ) -> list[tuple[tf.Tensor, tf.Variable]]:
+        """Adds the clipped gradients of as many fakes as a batch is expected to have, of uniform labels."""
+        expected = self.critic_optimizer.expected_batch_size
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        count = max(1, expected // replicas)
+        label = self._uniform_labels(count, fold_in(seed, 2))
+
+        def prepare(part: Any) -> Any:
+            latent, label = part
+            return self.generator((latent, label)), label
+
+        def loss_of_one(example: Any) -> tf.Tensor:
+            fake, label = (tensor[None] for tensor in example)
+            return self._loss.fake(self.critic((fake, label)))[0]
+
+        def in_closed_form(part: Any) -> tuple[list[tf.Tensor], tf.Tensor]:
+            return self.critic.example_gradients(*part, self._loss.fake)
+
+        clipped = self.critic_optimizer.clipped_sum(
+            loss_of_one,
+            (self._latents(count, fold_in(seed, 3)), label),
+            self.critic.trainable_variables,
+            prepare,
+            in_closed_form if isinstance(self.critic, FeatureCritic) else None,
+        )
+        shares = [total / float(count * replicas) for total in clipped.gradients]
+        return [(g + share, variable) for (g, variable), share in zip(gradients, shares)]
 
     def _generator_step(self) -> None:
         replicas = self.distribute_strategy.num_replicas_in_sync
         count = max(1, self._generator_batch_size // replicas)
         seed = self._step_seed(1)
-        label = tf.random.stateless_uniform(
-            [count], _fold_in(seed, 1), maxval=self.generator.num_classes, dtype=tf.int32
-        )
+        if self._matching is None:
+            label = self._uniform_labels(count, fold_in(seed, 1))
+        else:
+            label = self._matching.labels(count)
         variables = self.generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            fake = self.generator((self._latents(count, seed), label), training=True)
+            fake = self.generator((self._latents(tf.size(label), seed), label), training=True)
             score = self.critic((fake, label))
             loss = tf.reduce_mean(self._loss.generator(score))
-            part = loss / replicas  # apply_gradients sums over replicas
+            total = loss if self._matching is None else loss + self._matching.loss(fake)[0]
+            part = total / replicas  # apply_gradients sums over replicas
         gradients = tape.gradient(part, variables)
         self.generator_optimizer.apply_gradients(zip(gradients, variables))
         self._generator_loss.update_state(loss)
         self._fake_accuracy.update_state(tf.reduce_mean(tf.cast(score < 0.0, tf.float32)))
+        self.update_average()
+
+    def update_average(self) -> None:
+        """Counts a generator step, and lets the moving average follow it; called in a replica."""
         tf.distribute.get_replica_context().merge_call(self._update_average)
 
     def _update_average(self, strategy: tf.distribute.Strategy) -> None:
-        step = tf.cast(self.generator_optimizer.iterations, tf.float32)
+        strategy.extended.update(self.generator_steps, lambda steps: steps.assign_add(1))
+        step = tf.cast(self.generator_steps.read_value(), tf.float32)
         decay = tf.minimum(self._ema_decay, (1.0 + step) / (10.0 + step))
         for average, value in zip(self.average.variables, self.generator.variables):
             strategy.extended.update(
                 average, lambda a, v: a.assign(decay * a + (1.0 - decay) * v), args=(value,)
             )
+
+    def _uniform_labels(self, count: Any, seed: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform(
+            [count], seed, maxval=self.generator.num_classes, dtype=tf.int32
+        )
 
     def _latents(self, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return tf.random.stateless_normal([count, self.generator.latent_dim], seed)
@@ -300,7 +302,7 @@ class ArtGAN(tf.keras.Model):
         """Seed of this step's latents: another for each critic step, stream and replica."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = tf.stack([tf.cast(self._latent_seed, tf.int64), self.critic_optimizer.iterations])
-        return _fold_in(_fold_in(seed, stream), replica)
+        return fold_in(fold_in(seed, stream), replica)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
         """The function that `fit` calls for each critic step; it decides whether a generator step follows.
@@ -335,5 +337,6 @@ class ArtGAN(tf.keras.Model):
         return train_function
 
 
-def _fold_in(seed: tf.Tensor, data: Any) -> tf.Tensor:
+def fold_in(seed: tf.Tensor, data: Any) -> tf.Tensor:
+    """Another seed of `tf.random.stateless_*` for each value of `data`."""
     return tf.random.experimental.stateless_fold_in(seed, data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ran: stretches of critic steps as immutable values, as events to price, and on file.
+"""What ran: stretches of private steps as immutable values, as events to price, and on file.
 
 Nothing here looks at settings, and nothing here prices (`accounting` does).
 """
@@ -22,13 +22,17 @@ from tfartgen.whole_files import write_atomically
 
 SAMPLERS = ("poisson", "shuffle")
 
+#: What read private records: the critic's steps, or the one release of the mean embedding.
+CRITIC, MEAN_EMBEDDING = "critic", "mean embedding"
+STAGES = (CRITIC, MEAN_EMBEDDING)
+
 #: Noise multipliers that can be priced, beside zero: outside, dp-accounting's arithmetic overflows.
 _NOISE_RANGE = (1e-6, 1e6)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Consecutive critic steps of one mechanism, as they ran.
+    """Consecutive steps of one mechanism, as they ran.
 
     Attributes:
       sampler: 'poisson' or 'shuffle'.
@@ -37,6 +41,7 @@ class Stretch:
       clip_norm: S, in L2 norm.
       batch_size: expected number of records of a step.
       steps: how many.
+      stage: of training, one of `STAGES`; it is for readers, and the price does not depend on it.
     """
 
     sampler: str
@@ -45,9 +50,11 @@ class Stretch:
     clip_norm: float
     batch_size: int
     steps: int
+    stage: str = CRITIC
 
     def __post_init__(self) -> None:
         _validate.one_of("sampler", self.sampler, SAMPLERS)
+        _validate.one_of("stage", self.stage, STAGES)
         _validate.fraction("sampling_rate", self.sampling_rate)
         noise = _validate.non_negative("noise_multiplier", self.noise_multiplier)
         if noise != 0 and not _NOISE_RANGE[0] <= noise <= _NOISE_RANGE[1]:
@@ -105,7 +112,7 @@ def compose(stretches: Iterable[Stretch]) -> dp_accounting.DpEvent:
 
 
 class Ledger:
-    """Stretches of critic steps in the order in which they ran, on file as one JSON line each."""
+    """Stretches in the order in which they ran, on file as one JSON line each."""
 
     def __init__(self, stretches: Iterable[Stretch] = ()):
         """Holds what ran already."""
@@ -114,7 +121,7 @@ class Ledger:
     @property
     def steps(self) -> int:
         """Critic steps of all stretches."""
-        return sum(stretch.steps for stretch in self.stretches)
+        return sum(stretch.steps for stretch in self.stretches if stretch.stage == CRITIC)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Ledger:
@@ -128,9 +135,12 @@ class Ledger:
         return cls([_parse(line, path, number) for number, line in enumerate(lines, 1)])
 
     def truncate(self, steps: int) -> None:
-        """Forgets what came after that many steps."""
+        """Forgets the critic steps that came after that many; other stages stay."""
         kept, left = [], steps
         for stretch in self.stretches:
+            if stretch.stage != CRITIC:
+                kept.append(stretch)
+                continue
             taken = min(left, stretch.steps)
             if taken:
                 kept.append(dataclasses.replace(stretch, steps=taken))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adversarial losses: pure functions of critic scores, one value per example.
 
-A critic loss pairs the score of one real record with the score of one fake of the same label, so that
-everything a record touches, the gradient penalty included, lies inside one example's loss and is clipped
-with it.
+A critic's loss is a part for real images and a part for fakes. Everything a record touches, the gradient
+penalty included, lies inside one example's loss and is clipped with it. A fake's part may be clipped with a
+record's (`paired_critic_loss`) or by itself.
 """
 
 from __future__ import annotations
@@ -14,33 +14,41 @@ from typing import Callable
 import tensorflow as tf
 
 
-def wasserstein_critic(real_score: tf.Tensor, fake_score: tf.Tensor) -> tf.Tensor:
-    """`C(fake) - C(real)`, per example (Arjovsky et al. 2017, arXiv 1701.07875, eq. 3).
+def wasserstein_real(real_score: tf.Tensor) -> tf.Tensor:
+    """`-C(real)`, per example (Arjovsky et al. 2017, arXiv 1701.07875, eq. 3).
 
     Args:
       real_score: scores of real images, any shape.
-      fake_score: scores of fakes, the same shape.
 
     Returns:
       The loss to minimise, the same shape.
     """
-    return fake_score - real_score
+    return -real_score
 
 
-def hinge_critic(real_score: tf.Tensor, fake_score: tf.Tensor) -> tf.Tensor:
-    """`max(0, 1 - C(real)) + max(0, 1 + C(fake))`, per example (Lim and Ye 2017, arXiv 1705.02894).
-
-    Args and result as in `wasserstein_critic`.
-    """
-    return tf.nn.relu(1.0 - real_score) + tf.nn.relu(1.0 + fake_score)
+def wasserstein_fake(fake_score: tf.Tensor) -> tf.Tensor:
+    """`C(fake)`, per example: the other half of `wasserstein_real`."""
+    return fake_score
 
 
-def non_saturating_critic(real_score: tf.Tensor, fake_score: tf.Tensor) -> tf.Tensor:
-    """Logistic loss of real against fake, per example (Goodfellow et al. 2014, arXiv 1406.2661).
+def hinge_real(real_score: tf.Tensor) -> tf.Tensor:
+    """`max(0, 1 - C(real))`, per example (Lim and Ye 2017, arXiv 1705.02894)."""
+    return tf.nn.relu(1.0 - real_score)
 
-    Args and result as in `wasserstein_critic`; scores are logits.
-    """
-    return tf.nn.softplus(-real_score) + tf.nn.softplus(fake_score)
+
+def hinge_fake(fake_score: tf.Tensor) -> tf.Tensor:
+    """`max(0, 1 + C(fake))`, per example: the other half of `hinge_real`."""
+    return tf.nn.relu(1.0 + fake_score)
+
+
+def logistic_real(real_score: tf.Tensor) -> tf.Tensor:
+    """`-log sigmoid(C(real))`, per example (Goodfellow et al. 2014, arXiv 1406.2661); scores are logits."""
+    return tf.nn.softplus(-real_score)
+
+
+def logistic_fake(fake_score: tf.Tensor) -> tf.Tensor:
+    """`-log(1 - sigmoid(C(fake)))`, per example: the other half of `logistic_real`."""
+    return tf.nn.softplus(fake_score)
 
 
 def negative_score(fake_score: tf.Tensor) -> tf.Tensor:
@@ -72,14 +80,16 @@ class AdversarialLoss:
 
     Attributes:
       name: as on the command line.
-      critic: `(real_score, fake_score) -> loss` per example.
+      real: `real_score -> loss` per example, the critic's.
+      fake: `fake_score -> loss` per example, the critic's.
       generator: `fake_score -> loss` per example.
       penalty_weight: default weight of the gradient penalty, 0 for none.
       zero_is_boundary: whether a score's sign says "real" or "fake"; the Wasserstein game has no such zero.
     """
 
     name: str
-    critic: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    real: Callable[[tf.Tensor], tf.Tensor]
+    fake: Callable[[tf.Tensor], tf.Tensor]
     generator: Callable[[tf.Tensor], tf.Tensor]
     penalty_weight: float = 0.0
     zero_is_boundary: bool = True
@@ -88,9 +98,11 @@ class AdversarialLoss:
 LOSSES = {
     loss.name: loss
     for loss in (
-        AdversarialLoss("wasserstein", wasserstein_critic, negative_score, 10.0, False),
-        AdversarialLoss("hinge", hinge_critic, negative_score),
-        AdversarialLoss("non_saturating", non_saturating_critic, non_saturating_generator),
+        AdversarialLoss(
+            "wasserstein", wasserstein_real, wasserstein_fake, negative_score, 10.0, False
+        ),
+        AdversarialLoss("hinge", hinge_real, hinge_fake, negative_score),
+        AdversarialLoss("non_saturating", logistic_real, logistic_fake, non_saturating_generator),
     )
 }
 
@@ -124,12 +136,41 @@ def paired_critic_loss(
     """
     scores = critic((tf.concat([real, fake], 0), tf.concat([label, label], 0)))
     real_score, fake_score = tf.split(scores, 2)
-    value = loss.critic(real_score, fake_score)
+    value = loss.real(real_score) + loss.fake(fake_score)
     if penalty_weight:
-        weight = mix[:, None, None, None]
-        between = weight * real + (1.0 - weight) * fake
-        with tf.GradientTape() as tape:
-            tape.watch(between)
-            score = critic((between, label))
-        value += penalty_weight * gradient_penalty(tape.gradient(score, between))
+        value += penalty_weight * _penalty_between(critic, real, fake, label, mix)
     return value
+
+
+def real_critic_loss(
+    critic: Callable[..., tf.Tensor],
+    loss: AdversarialLoss,
+    penalty_weight: float,
+    real: tf.Tensor,
+    fake: tf.Tensor,
+    label: tf.Tensor,
+    mix: tf.Tensor,
+) -> tf.Tensor:
+    """The part of `paired_critic_loss` that a record touches: all but the loss of its fake.
+
+    Args and result as there; without a penalty the fakes are not looked at.
+    """
+    value = loss.real(critic((real, label)))
+    if penalty_weight:
+        value += penalty_weight * _penalty_between(critic, real, fake, label, mix)
+    return value
+
+
+def _penalty_between(
+    critic: Callable[..., tf.Tensor],
+    real: tf.Tensor,
+    fake: tf.Tensor,
+    label: tf.Tensor,
+    mix: tf.Tensor,
+) -> tf.Tensor:
+    weight = mix[:, None, None, None]
+    between = weight * real + (1.0 - weight) * fake
+    with tf.GradientTape() as tape:
+        tape.watch(between)
+        score = critic((between, label))
+    return gradient_penalty(tape.gradient(score, between))

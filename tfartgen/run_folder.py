@@ -29,6 +29,9 @@ from tfartgen.whole_files import write_atomically
 
 _MISSING = "<missing>"
 
+#: Settings that follow from a budget.
+CALIBRATED = ("noise_multiplier", "warm_start_noise_multiplier")
+
 
 class RunFolder:
     """One run's folder, held by one process at a time."""
@@ -72,8 +75,8 @@ class RunFolder:
         """Writes the run's configuration, or checks that it is the one already there.
 
         Args:
-          config: flat JSON-able settings. A `noise_multiplier` of None is calibrated to the others, and takes the
-            stored one.
+          config: flat JSON-able settings. Those of `CALIBRATED` that are None are calibrated to the others, and take
+            the stored ones.
 
         Returns:
           The configuration of the run, the stored one if there is one.
@@ -86,7 +89,7 @@ class RunFolder:
             return config
         for field in sorted(set(stored) | set(config)):
             was, now = stored.get(field, _MISSING), config.get(field, _MISSING)
-            calibrated = field == "noise_multiplier" and now is None
+            calibrated = field in CALIBRATED and now is None
             if was != now and not calibrated:
                 raise ValueError(
                     f"run_dir {self.path} holds a run with {field}={was}, not {now}; repeat that setting to resume it, "
@@ -134,9 +137,11 @@ class Progress:
         Args:
           folder: the run.
           keep: how many checkpoints stay.
-          **tracked: what a checkpoint holds; `critic_optimizer` among it, whose `iterations` count critic steps.
+          **tracked: what a checkpoint holds; `critic_optimizer` among it, whose `iterations` count critic steps, and
+            `generator_steps`.
         """
         self._optimizer = tracked["critic_optimizer"]
+        self._generator_steps = tracked["generator_steps"]
         self._recorded = False  # whether this session is in the ledger
         self._ledger_path = folder.path / "ledger.jsonl"
         self._manager = tf.train.CheckpointManager(
@@ -212,7 +217,8 @@ class Progress:
             self._recorded = True
         self.ledger.write(self._ledger_path)
         try:
-            self._manager.save(checkpoint_number=self.steps)
+            number = self.steps + int(self._generator_steps.numpy())
+            self._manager.save(checkpoint_number=number)
         except tf.errors.OpError as error:
             raise OSError(
                 f"cannot write a checkpoint in {self._manager.directory}: {error.message.splitlines()[0]}; make room or "

@@ -60,12 +60,13 @@ def privacy_statement(
     *,
     critic_steps: int,
     unit: str = "one record",
+    public_sources: Sequence[str] = (),
     selected_on_private_data: Sequence[str] = (),
     not_protected: Sequence[str] = NOT_PROTECTED,
     void_reasons: Sequence[str] = (),
     budget_epsilon: Optional[float] = None,
 ) -> dict[str, Any]:
-    """States what the critic steps that ran have cost.
+    """States what the steps that ran have cost.
 
     Formal guarantee: every figure comes from `stretches`, what ran, and none from settings; an epsilon is
     given only if the stretches account for every critic step and nothing voids them.
@@ -75,6 +76,7 @@ def privacy_statement(
       delta: at which epsilon is stated; also at a tenth and a hundredth of it.
       critic_steps: the optimizer's own count, to be matched by the ledger's.
       unit: what one neighbour more or less means.
+      public_sources: what training started from that was learned from other data, which the owner declared to be public.
       selected_on_private_data: choices made by looking at private data, which epsilon does not cover.
       not_protected: what the guarantee says nothing about.
       void_reasons: why there is no guarantee whatever the figures; empty if there is none.
@@ -87,7 +89,7 @@ def privacy_statement(
       ValueError: the ledger's steps are not the optimizer's, or epsilon exceeds the budget.
     """
     _validate.probability("delta", delta)
-    recorded = sum(stretch.steps for stretch in stretches)
+    recorded = accounting.Ledger(stretches).steps
     if recorded != critic_steps:
         raise ValueError(
             f"the ledger has {recorded} critic steps and the optimizer counted {critic_steps}: no epsilon can be "
@@ -109,6 +111,7 @@ def privacy_statement(
             "critic_steps": critic_steps,
             "mechanism": [_mechanism(stretch) for stretch in stretches],
             "label_policy": None,
+            "public_sources": list(public_sources),
             "void_reasons": list(void_reasons),
             "selected_on_private_data": list(selected_on_private_data),
             "not_protected": list(not_protected),
@@ -159,16 +162,21 @@ def dataset_statement(
 
 def repriced(statement: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a statement, computed from its mechanisms alone."""
-    stretches = [
-        accounting.Stretch(**{k: v for k, v in fields.items() if k != "mechanism"})
-        for fields in statement["mechanism"]
-    ]
+    stretches = stated_stretches(statement)
     policy = label_policy(statement)
     histogram = None if policy is None else policy.stretch()
     if histogram is not None:
         stretches.append(histogram)
     figures = _figures(stretches, statement["delta"])
     return _void(figures) if statement["void_reasons"] else figures
+
+
+def stated_stretches(statement: Mapping[str, Any]) -> list[accounting.Stretch]:
+    """What ran, as a statement has it; a class histogram is not among it."""
+    return [
+        accounting.Stretch(**{k: v for k, v in fields.items() if k != "mechanism"})
+        for fields in statement["mechanism"]
+    ]
 
 
 def label_policy(statement: Mapping[str, Any]) -> Optional[LabelPolicy]:
@@ -220,8 +228,7 @@ def _finite(value: float) -> Optional[float]:
 
 
 def _mechanism(stretch: accounting.Stretch) -> dict[str, Any]:
-    fields = ("sampler", "sampling_rate", "noise_multiplier", "clip_norm", "batch_size", "steps")
-    return {"mechanism": "gaussian", **{field: getattr(stretch, field) for field in fields}}
+    return {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
 
 
 def _with_headline(statement: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def of_training(result: RunResult, data: PrivateData, run_dir: str, command: str
       Several lines: critic steps, epsilon with its relation and whether it means anything, where the model is,
       and what to run next.
     """
-    lines = [_steps_line(result, data), *_privacy_lines(result)]
+    lines = [*_steps_lines(result, data), *_privacy_lines(result)]
     if result.model_path is None:
         signal_name = result.stopped_by.name if result.stopped_by else "a callback"
         lines += [
@@ -56,11 +56,13 @@ def of_training(result: RunResult, data: PrivateData, run_dir: str, command: str
     return "\n".join(lines)
 
 
-def _steps_line(result: RunResult, data: PrivateData) -> str:
-    return (
-        f"Trained:   {result.steps:,} of {result.total_steps:,} critic steps on "
-        f"{data.train.num_examples:,} records of {data.name}"
-    )
+def _steps_lines(result: RunResult, data: PrivateData) -> list[str]:
+    text = f"{result.steps:,} of {result.total_steps:,} critic steps"
+    if result.warm_start is not None:
+        taken, total = result.warm_start
+        text = f"{taken:,} of {total:,} steps of the warm start, {text}"
+    text += f" on {data.train.num_examples:,} records of {data.name}"
+    return textwrap.wrap(text, _WIDTH, initial_indent="Trained:   ", subsequent_indent=" " * 11)
 
 
 def _privacy_lines(result: RunResult) -> list[str]:

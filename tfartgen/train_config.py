@@ -8,10 +8,14 @@ from typing import Any, Optional
 
 from tfartgen import _validate
 from tfartgen.data import PrivateData
+from tfartgen.gan import CLIPPINGS
 from tfartgen.losses import LOSSES
 from tfartgen.sampling import SAMPLERS
 
 ADAPTIVE = "adaptive"
+
+#: What a critic may see.
+CRITICS = ("pixels", "features")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,14 @@ class TrainConfig:
       ema_decay: of the generator's moving average.
       latent_dim: length of the latent.
       generator_width: channels of the generator's last hidden layer.
-      critic_width: channels of the critic's first layer.
+      critic_width: channels of the critic's first layer, or units of a feature critic's hidden one.
+      critic: what it sees, 'pixels' or 'features'.
+      clipping: 'paired' or 'separate', see `gan.CLIPPINGS`.
+      warm_start: share of epsilon that the mean embedding may spend; 0 for no warm start, 1 for no critic.
+      warm_start_steps: generator steps that match the embedding before the critic's first step.
+      warm_start_learning_rate: of Adam in them, at the start.
+      fourier_features: of the embedding, beside its scattering coefficients.
+      init_from: public run or SavedModel to start from; None for random weights.
       seed: fixes initial weights and latents; never the noise or the sampling.
     """
 
@@ -56,12 +67,24 @@ class TrainConfig:
     latent_dim: int = 64
     generator_width: int = 32
     critic_width: int = 32
+    critic: str = "pixels"
+    clipping: str = "paired"
+    warm_start: float = 0.0
+    warm_start_steps: int = 2500
+    warm_start_learning_rate: float = 1e-3
+    fourier_features: int = 4000
+    init_from: Optional[str] = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_settings(**dataclasses.asdict(self))
         if self.epsilon is None and self.noise_multiplier is None:
             raise ValueError("give --epsilon or --noise_multiplier: neither is set")
+        if (self.steps == 0) != (self.warm_start == 1):
+            raise ValueError(
+                f"--warm_start={self.warm_start:g} and --steps={self.steps} do not go together: with all of epsilon spent on "
+                "the warm start there are 0 critic steps, and with less there is at least one"
+            )
 
 
 _CHECKS = {
@@ -70,7 +93,7 @@ _CHECKS = {
     "delta": _validate.probability,
     "clip_norm": _validate.positive,
     "batch_size": _validate.positive_int,
-    "steps": _validate.positive_int,
+    "steps": lambda name, value: value == 0 or _validate.positive_int(name, value),
     "penalty_weight": _validate.non_negative,
     "critic_learning_rate": _validate.positive,
     "generator_learning_rate": _validate.positive,
@@ -79,6 +102,12 @@ _CHECKS = {
     "latent_dim": _validate.positive_int,
     "generator_width": _validate.positive_int,
     "critic_width": _validate.positive_int,
+    "critic": lambda name, value: _validate.one_of(name, value, CRITICS),
+    "clipping": lambda name, value: _validate.one_of(name, value, CLIPPINGS),
+    "warm_start": lambda name, value: value == 0 or _validate.fraction(name, value),
+    "warm_start_steps": _validate.positive_int,
+    "warm_start_learning_rate": _validate.positive,
+    "fourier_features": lambda name, value: value == 0 or _validate.positive_int(name, value),
     "seed": _validate.non_negative,
     "sampling": lambda name, value: _validate.one_of(name, value, SAMPLERS),
     "loss": lambda name, value: _validate.one_of(name, value, LOSSES),
@@ -99,6 +128,11 @@ def check_settings(**settings: Any) -> None:
         raise ValueError(
             f"--epsilon={epsilon} and --noise_multiplier={noise} exclude each other: epsilon determines the noise; "
             "give one of them"
+        )
+    if settings.get("warm_start") and epsilon is None:
+        raise ValueError(
+            f"--warm_start={settings['warm_start']:g} is a share of --epsilon, which is not given; give it, or leave "
+            "--warm_start out"
         )
     critic_steps = settings.get("critic_steps")
     if critic_steps not in (None, ADAPTIVE) and not _is_count(str(critic_steps)):

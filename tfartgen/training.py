@@ -9,22 +9,27 @@ import signal
 import tempfile
 import zlib
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from tfartgen import _validate, accounting, release
+from tfartgen import _validate, accounting, embedding, public_start, release
 from tfartgen.callbacks import Checkpointer, ProgressBar, StopOnSignal, TensorBoardLog
 from tfartgen.data import PrivateData
 from tfartgen.dp_optimizer import DPAdam, KeySource, operating_system_keys
-from tfartgen.gan import ArtGAN, CriticSchedule
+from tfartgen.feature_critic import FeatureCritic
+from tfartgen.gan import ArtGAN
+from tfartgen.ledger import MEAN_EMBEDDING
 from tfartgen.losses import LOSSES
+from tfartgen.matching import Matching
 from tfartgen.networks import Critic, Generator
 from tfartgen.run_folder import Progress, RunFolder
 from tfartgen.sampling import SAMPLERS, Sampler, striped
+from tfartgen.schedule import CriticSchedule
 from tfartgen.statement import privacy_statement
 from tfartgen.train_config import ADAPTIVE, TrainConfig
+from tfartgen.warm_start import WarmStart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +39,13 @@ class RunResult:
     Attributes:
       steps: critic steps taken by the run so far.
       total_steps: critic steps of the whole run.
-      spent: the accountant's answer for those steps.
+      spent: the accountant's answer for all that ran.
       model_path: folder of the exported version; None when the run was stopped before its end.
       stopped_by: number of the signal that stopped it, None when it ended by itself.
       already_finished: whether there was nothing left to do.
       notes: lines for people.
       void_reasons: why `spent` guarantees nothing; empty if it holds.
+      warm_start: generator steps of the warm start, taken and in all; None without one.
     """
 
     steps: int
@@ -50,6 +56,7 @@ class RunResult:
     already_finished: bool = False
     notes: tuple[str, ...] = ()
     void_reasons: tuple[str, ...] = ()
+    warm_start: Optional[tuple[int, int]] = None
 
 
 def train(
@@ -64,8 +71,11 @@ def train(
 ) -> RunResult:
     """Trains, or goes on training, the run in `run_dir`, and exports its generator when it is done.
 
-    Formal guarantee: with `config.epsilon`, the ledger's critic steps and those still planned stay within
-    (epsilon, delta) by the accountant at the start of every session, and no step beyond the planned ones is taken.
+    With a warm start, the mean embedding is released once and the generator matches it; then, with what is left of
+    the budget, the critic takes its steps.
+
+    Formal guarantee: with `config.epsilon`, what the ledger holds and what is still planned stay within (epsilon, delta)
+    by the accountant at the start of every session, and nothing beyond what was planned reads a private record.
 
     Args:
       data: the private data; only its training split is read.
@@ -109,81 +119,164 @@ class _Run:
         self._selected_on_private_data = selected_on_private_data
         self._sampler = _make_sampler(config, data, keys)
         self._settled = self._settle()
-        self._noise = self._settled["noise_multiplier"]
+        self._embedding_noise = self._settled["warm_start_noise_multiplier"]
+        # Without critic steps nothing is noised by it; if one were taken all the same, it would drown.
+        self._noise = self._settled["noise_multiplier"] or accounting.MAX_NOISE_MULTIPLIER
+        if config.noise_multiplier == 0:
+            self._noise = 0.0
         self._template = self._sampler.stretch(self._noise, config.clip_norm, config.steps)
 
     def _settle(self) -> dict[str, Any]:
-        """Configuration of the run; its noise multiplier is the one asked for, the stored or the calibrated one."""
+        """Configuration of the run; its noise multipliers are those asked for, the stored or the calibrated ones."""
+        source = self._config.init_from
         asked = {
             **_run_identity(self._config, self._data),
+            "warm_start_noise_multiplier": None,
+            "public_sources": [] if source is None else [public_start.describe(source)],
             "predictable_noise": self._keys is not operating_system_keys,
         }
-        stored = self._folder.settle(asked)
-        if stored["noise_multiplier"] is None and self._config.epsilon is not None:
-            stored["noise_multiplier"] = accounting.calibrate_noise_multiplier(
-                self._config.epsilon,
-                self._config.delta,
-                sampler=self._sampler.name,
-                sampling_rate=self._sampler.rate,
-                batch_size=self._sampler.batch_size,
-                clip_norm=self._config.clip_norm,
-                steps=self._config.steps,
-            )
-        return stored
+        settled = self._folder.settle(asked)
+        if self._config.epsilon is not None and self._folder.config() is None:
+            settled.update(_calibrated(self._config.epsilon, self._config, self._sampler))
+        return settled
 
     def go(self, checkpoint_minutes: float) -> RunResult:
         strategy = _strategy()
         with strategy.scope():
-            gan = build_gan(self._data, self._config, self._noise, self._keys)
+            gan, warm_start = self._build()
+            if self._config.init_from is not None:
+                public_start.start_from(gan, self._config.init_from)
         self._folder.write_config(self._settled)  # only now: what cannot be built leaves nothing
-        self._gan, self._progress = gan, _progress_of(gan, self._folder)
-        done = self._progress.restore()
+        self._gan, self._warm_start = gan, warm_start
+        self._progress = _progress_of(gan, warm_start, self._matching, self._folder)
+        self._progress.restore()
         finished = self._folder.finished()
-        if done == self._config.steps and finished and pathlib.Path(finished["model"]).is_dir():
+        if self._done and finished and pathlib.Path(finished["model"]).is_dir():
             return self._result(pathlib.Path(finished["model"]), already_finished=True)
-        self._check_budget(done)
-        stopped_by = None
-        if done < self._config.steps:
+        self._check_budget()
+        if not self._done:
             _require_writable(self._model_dir)
-            stopped_by = self._fit(strategy, done, checkpoint_minutes)
-        if self._progress.steps < self._config.steps:
+        stopped_by = None
+        if warm_start is not None and warm_start.steps_taken < warm_start.steps:
+            stopped_by = self._warm_up(strategy, warm_start, checkpoint_minutes)
+        if stopped_by is None and self._progress.steps < self._config.steps:
+            stopped_by = self._fit_critic(strategy, checkpoint_minutes)
+        if not self._done:
             return self._result(None, stopped_by=stopped_by)
         path = self._export()
         self._folder.write_finished({"model": str(path), "steps": self._progress.steps})
         return self._result(path)
 
-    def _check_budget(self, done: int) -> None:
+    def _build(self) -> tuple[ArtGAN, Optional[WarmStart]]:
+        config, self._matching = self._config, None
+        if config.warm_start:
+            self._embedding = embedding.Embedding(self._data.image_shape, config.fourier_features)
+            self._matching = Matching(self._embedding, self._data.num_classes)
+        gan = build_gan(self._data, config, self._noise, self._keys, self._matching)
+        if self._matching is None:
+            return gan, None
+        return gan, WarmStart(
+            gan,
+            self._matching,
+            steps=config.warm_start_steps,
+            learning_rate=config.warm_start_learning_rate,
+            batch_size=config.generator_batch_size,
+            latent_seed=_seeds(config)[3],
+        )
+
+    @property
+    def _done(self) -> bool:
+        warm_start = self._warm_start
+        warm = warm_start is None or warm_start.steps_taken >= warm_start.steps
+        return warm and self._progress.steps == self._config.steps
+
+    def _check_budget(self) -> None:
+        """What ran and what is still planned against the budget.
+
+        Raises:
+          ValueError: it would be exceeded, or what was released is not in the ledger.
+        """
+        ledger = self._progress.ledger
+        recorded = any(stretch.stage == MEAN_EMBEDDING for stretch in ledger.stretches)
+        planned = [dataclasses.replace(self._template, steps=self._config.steps - ledger.steps)]
+        if self._matching is not None and not recorded:
+            if self._matching.released.numpy():
+                raise ValueError(
+                    f"the ledger of {self._folder.path} lacks the mean embedding that its checkpoint holds; restore the "
+                    "ledger, or start a new run with another --run_dir"
+                )
+            planned.append(embedding.stretch(self._embedding_noise))
         budget = self._config.epsilon
         if budget is None:
             return
-        planned = dataclasses.replace(self._template, steps=self._config.steps - done)
-        total = accounting.epsilon([*self._progress.ledger.stretches, planned], self._config.delta)
+        total = accounting.epsilon([*ledger.stretches, *planned], self._config.delta)
         if not total <= budget:
             raise ValueError(
                 f"the run would spend epsilon {total:.4g}, more than --epsilon={budget}; start a new run with another "
                 "--run_dir"
             )
 
-    def _fit(
-        self, strategy: tf.distribute.Strategy, done: int, checkpoint_minutes: float
+    def _warm_up(
+        self, strategy: tf.distribute.Strategy, stage: WarmStart, checkpoint_minutes: float
     ) -> Optional[signal.Signals]:
-        remaining = self._config.steps - done
+        """Releases the embedding if that is still to do, and lets the generator match it."""
+        matching = stage.matching
+        if not matching.released.numpy():
+            noise = self._embedding_noise
+            split, classes = self._data.train, self._data.num_classes
+            matching.receive(embedding.release(self._embedding, split, classes, noise, self._keys))
+            self._progress.ledger.record(embedding.stretch(noise))
+            self._progress.save(self._template)
+        spent = accounting.epsilon(self._progress.ledger.stretches, self._config.delta)
+        return self._fit(
+            stage,
+            strategy.experimental_distribute_dataset(tf.data.Dataset.range(2**62).batch(1024)),
+            (stage.steps_taken, stage.steps),
+            lambda _: spent,
+            self._folder.tensorboard / "warm_start",
+            checkpoint_minutes,
+        )
+
+    def _fit_critic(
+        self, strategy: tf.distribute.Strategy, checkpoint_minutes: float
+    ) -> Optional[signal.Signals]:
         meter = accounting.EpsilonMeter(
             self._progress.ledger.stretches, self._template, self._config.delta
         )
+        return self._fit(
+            self._gan,
+            _distributed_batches(strategy, self._sampler, self._data),
+            (self._progress.steps, self._config.steps),
+            meter.at,
+            self._folder.tensorboard,
+            checkpoint_minutes,
+        )
+
+    def _fit(
+        self,
+        model: tf.keras.Model,
+        batches: Any,
+        done_of: tuple[int, int],
+        epsilon_at: Callable[[int], float],
+        log_dir: pathlib.Path,
+        checkpoint_minutes: float,
+    ) -> Optional[signal.Signals]:
+        """The steps of a stage that are left; the signal that stopped it, if one did."""
+        done, total = done_of
+        settings = self._folder.config() or {}
 
         def save() -> None:
             self._progress.save(self._template)
 
         with StopOnSignal() as stopper:
-            self._gan.fit(
-                _distributed_batches(strategy, self._sampler, self._data),
-                steps_per_epoch=remaining,
+            model.fit(
+                batches,
+                steps_per_epoch=total - done,
                 epochs=1,
                 verbose=0,
                 callbacks=[
-                    ProgressBar(self._config.steps, done, meter.at),
-                    TensorBoardLog(self._folder.tensorboard, self._folder.config() or {}, meter.at),
+                    ProgressBar(total, done, epsilon_at),
+                    TensorBoardLog(log_dir, self._gan, settings, done, epsilon_at),
                     Checkpointer(checkpoint_minutes, save),
                     stopper,
                 ],
@@ -197,6 +290,7 @@ class _Run:
             self._config.delta,
             critic_steps=self._progress.steps,
             budget_epsilon=self._config.epsilon,
+            public_sources=self._settled["public_sources"],
             selected_on_private_data=self._selected_on_private_data,
             void_reasons=self._void_reasons,
         )
@@ -215,6 +309,7 @@ class _Run:
         return ("the noise was predictable (a test)",)
 
     def _result(self, model_path: Optional[pathlib.Path], **facts: Any) -> RunResult:
+        stage = self._warm_start
         return RunResult(
             steps=self._progress.steps,
             total_steps=self._config.steps,
@@ -222,19 +317,60 @@ class _Run:
             model_path=model_path,
             notes=tuple(self._progress.notes),
             void_reasons=self._void_reasons,
+            warm_start=stage and (stage.steps_taken, stage.steps),
             **facts,
         )
 
 
+def _calibrated(budget: float, config: TrainConfig, sampler: Sampler) -> dict[str, Optional[float]]:
+    """Noise multipliers with which all stages together stay within the budget."""
+    embedding_noise: Optional[float] = None
+    before: tuple[accounting.Stretch, ...] = ()
+    if config.warm_start:
+        embedding_noise = accounting.calibrate_noise_multiplier(
+            budget * config.warm_start,
+            config.delta,
+            sampler="poisson",
+            sampling_rate=1.0,
+            batch_size=1,
+            clip_norm=embedding.SENSITIVITY,
+            steps=1,
+        )
+        before = (embedding.stretch(embedding_noise),)
+    noise = None
+    if config.steps:
+        noise = accounting.calibrate_noise_multiplier(
+            budget,
+            config.delta,
+            sampler=sampler.name,
+            sampling_rate=sampler.rate,
+            batch_size=sampler.batch_size,
+            clip_norm=config.clip_norm,
+            steps=config.steps,
+            before=before,
+        )
+    return {"noise_multiplier": noise, "warm_start_noise_multiplier": embedding_noise}
+
+
+def _seeds(config: TrainConfig) -> list[int]:
+    """Of the generator's and the critic's weights, and of both stages' latents."""
+    return np.random.SeedSequence(config.seed).generate_state(4).tolist()
+
+
 def build_gan(
-    data: PrivateData, config: TrainConfig, noise_multiplier: float, keys: KeySource
+    data: PrivateData,
+    config: TrainConfig,
+    noise_multiplier: float,
+    keys: KeySource,
+    matching: Optional[Matching] = None,
 ) -> ArtGAN:
     """Networks and optimizers of a resolved configuration, compiled."""
     shape, classes = data.image_shape, data.num_classes
-    seeds = np.random.SeedSequence(config.seed).generate_state(3).tolist()
+    seeds = _seeds(config)
+    critic = FeatureCritic if config.critic == "features" else Critic
     gan = ArtGAN(
         Generator(shape, classes, config.latent_dim, config.generator_width, seed=seeds[0]),
-        Critic(shape, classes, config.critic_width, seed=seeds[1]),
+        critic(shape, classes, config.critic_width, seed=seeds[1]),
         ema_decay=config.ema_decay,
     )
     adaptive = config.critic_steps == ADAPTIVE
@@ -256,6 +392,8 @@ def build_gan(
         schedule=CriticSchedule(1 if adaptive else int(config.critic_steps), adaptive),
         generator_batch_size=config.generator_batch_size,
         latent_seed=seeds[2],
+        clipping=config.clipping,
+        matching=matching,
     )
     return gan
 
@@ -270,9 +408,16 @@ def _make_sampler(config: TrainConfig, data: PrivateData, keys: KeySource) -> Sa
     return SAMPLERS[config.sampling](count, config.batch_size)
 
 
-def _progress_of(gan: ArtGAN, folder: RunFolder) -> Progress:
+def _progress_of(
+    gan: ArtGAN, warm_start: Optional[WarmStart], matching: Optional[Matching], folder: RunFolder
+) -> Progress:
+    stage = {}
+    if warm_start is not None:
+        stage = {"matching": matching, "warm_start_optimizer": warm_start.generator_optimizer}
     return Progress(
         folder,
+        **stage,
+        generator_steps=gan.generator_steps,
         generator=gan.generator,
         average=gan.average,
         critic=gan.critic,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 import numpy as np
 from PIL import Image
 
-from tfartgen import leaks, papers, released_data, statement
+from tfartgen import leaks, ledger, papers, released_data, statement
 from tfartgen.artificial import DrawPlan, LabelPolicy
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def _read_statement(
 
 
 def _figure_problems(stated: Mapping[str, Any]) -> Iterator[str]:
-    steps = sum(run["steps"] for run in stated["mechanism"])
+    steps = ledger.Ledger(statement.stated_stretches(stated)).steps
     if steps != stated["critic_steps"]:
         yield f"counts {stated['critic_steps']} critic steps, its mechanisms {steps}"
     figures = statement.repriced(stated)
