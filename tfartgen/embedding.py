@@ -53,7 +53,7 @@ class Embedding:
         self,
         image_shape: Sequence[int],
         fourier_features: int = 4000,
-        bandwidth: float = 0.5,
+        bandwidth: float = 0.35,
         fourier_weight: float = 1.0,
     ):
         """Draws the random features, the same ones every time.
