@@ -26,7 +26,7 @@ class Matching(tf.Module):
       released: whether `means` holds it yet.
     """
 
-    def __init__(self, embedding: Embedding, num_classes: int, memory: float = 0.95):
+    def __init__(self, embedding: Embedding, num_classes: int, memory: float = 0.98):
         """Holds nothing yet.
 
         Args:
