@@ -37,6 +37,7 @@ def test_statement_says_what_ran():
         "clip_norm": 0.5,
         "batch_size": 200,
         "steps": 50,
+        "stage": "critic",
     }
     assert statement["accountant"]["name"] == "pld" and statement["accountant"]["version"]
 

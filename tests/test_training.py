@@ -58,7 +58,13 @@ def make_config(**changes):
 def make_formal_config():
     """A tenth of the records in a batch, noise calibrated to a budget."""
     return configure(
-        make_data(), epsilon=3.0, batch_size=6, steps=STEPS, critic_steps="adaptive", **SMALL
+        make_data(),
+        epsilon=3.0,
+        batch_size=6,
+        steps=STEPS,
+        critic_steps="adaptive",
+        warm_start=0.0,
+        **SMALL,
     )
 
 
@@ -276,7 +282,13 @@ def test_promise_6_a_run_that_would_exceed_its_budget_is_refused(formal, tmp_pat
 def test_promise_6_checkpoints_do_not_make_a_shuffled_run_dearer(tmp_path):
     """The passes of one session are counted once, however often it was saved."""
     config = configure(
-        make_data(), epsilon=8.0, batch_size=6, steps=STEPS, sampling="shuffle", **SMALL
+        make_data(),
+        epsilon=8.0,
+        batch_size=6,
+        steps=STEPS,
+        sampling="shuffle",
+        warm_start=0.0,
+        **SMALL,
     )
     with at_step(0, lambda: None):
         result = train(tmp_path, config, checkpoint_minutes=EVERY_STEP)

@@ -138,10 +138,13 @@ class Progress:
           folder: the run.
           keep: how many checkpoints stay.
           **tracked: what a checkpoint holds; `critic_optimizer` among it, whose `iterations` count critic steps, and
-            `generator_steps`.
+            `warm_start_optimizer` if there is a warm start.
         """
         self._optimizer = tracked["critic_optimizer"]
-        self._generator_steps = tracked["generator_steps"]
+        optimizers = [
+            tracked[key] for key in ("critic_optimizer", "warm_start_optimizer") if key in tracked
+        ]
+        self._counters = [optimizer.iterations for optimizer in optimizers]
         self._recorded = False  # whether this session is in the ledger
         self._ledger_path = folder.path / "ledger.jsonl"
         self._manager = tf.train.CheckpointManager(
@@ -217,7 +220,7 @@ class Progress:
             self._recorded = True
         self.ledger.write(self._ledger_path)
         try:
-            number = self.steps + int(self._generator_steps.numpy())
+            number = sum(int(counter.numpy()) for counter in self._counters)
             self._manager.save(checkpoint_number=number)
         except tf.errors.OpError as error:
             raise OSError(
