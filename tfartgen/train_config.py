@@ -217,7 +217,7 @@ def _formal(data: PrivateData, given: Collection[str], share: Optional[float]) -
     if share:
         defaults["generator_batch_size"] = 64
         defaults["generator_learning_rate"] = 2e-4  # what is learned already should not be lost
-        defaults["warm_start_steps"] = 4000 if _tiny(data) else 25_000
+        defaults["warm_start_steps"] = 4000 if _tiny(data) else 20_000
     return defaults
 
 

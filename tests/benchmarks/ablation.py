@@ -27,31 +27,30 @@ import _study  # noqa: E402
 
 from tfartgen import data, environment, whole_files  # noqa: E402
 
-#: Flags of `bin/train` by method; steps such that each takes some eight minutes on one core here.
+#: Flags of `bin/train` by method; steps such that each takes some five minutes on one core here.
 METHODS = {
-    "pixel critic": ["--warm_start=0", "--steps=220"],
-    "pixel critic, adaptive, clipped apart": [
+    "pixel critic (adaptive, clipped apart)": [
         "--warm_start=0",
-        "--steps=150",
+        "--steps=100",
         "--clipping=separate",
         "--critic_steps=adaptive",
     ],
     "feature critic": [
         "--warm_start=0",
-        "--steps=1400",
+        "--steps=800",
         "--critic=features",
         "--clipping=separate",
     ],
-    "mean of scattering coefficients": [
+    "warm start without Fourier features": [
         "--warm_start=1",
         "--fourier_features=0",
-        "--warm_start_steps=9500",
+        "--warm_start_steps=5000",
     ],
-    "warm start": ["--warm_start=1", "--warm_start_steps=8500"],
+    "warm start": ["--warm_start=1", "--warm_start_steps=5000"],
     "warm start, then feature critic": [
         "--warm_start=0.5",
-        "--warm_start_steps=5500",
-        "--steps=500",
+        "--warm_start_steps=3200",
+        "--steps=300",
         "--critic=features",
         "--clipping=separate",
     ],
