@@ -19,7 +19,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "bin" / "train"
 
 SMALL = ("--generator_width=2", "--critic_width=2", "--latent_dim=4", "--generator_batch_size=4")
-FORMAL = (*SMALL, "--epsilon=5", "--batch_size=16", "--steps=150")
+FORMAL = (*SMALL, "--epsilon=5", "--batch_size=16", "--warm_start=0", "--steps=150")
+STAGED = (
+    *SMALL,
+    "--epsilon=5",
+    "--batch_size=16",
+    "--fourier_features=50",
+    "--warm_start_steps=150",
+    "--steps=20",
+)
 ENDLESS = (*SMALL, "--noise_multiplier=1", "--batch_size=16", "--steps=100000")
 SAVE_OFTEN = "--checkpoint_minutes=0.001"
 
@@ -88,6 +96,21 @@ def test_promise_6_a_killed_run_resumes_and_spends_what_an_uninterrupted_one_doe
     assert (resumed["critic_steps"], resumed["epsilon"]) == (150, first["epsilon"])
     assert resumed == first and resumed["epsilon"] <= 5
     assert ledger(run) == ledger(whole[0] / "runs" / "digits_eps5")
+
+
+def test_promise_6_killed_in_the_warm_start_it_releases_nothing_twice(tmp_path):
+    run = tmp_path / "runs" / "digits_eps5"
+    killed = start(tmp_path, *STAGED, SAVE_OFTEN)
+    wait_for_checkpoint(killed, run)
+    killed.kill()
+    killed.communicate()
+    assert saved_steps(run) < 150
+    [release] = ledger(run)
+    finish(tmp_path, *STAGED)
+    first, critic = ledger(run)
+    assert first == release and (critic["stage"], critic["steps"]) == ("critic", 20)
+    assert statement(tmp_path)["mechanism"] == [first, critic]
+    assert 4.9 < statement(tmp_path)["epsilon"] <= 5.0
 
 
 def test_signals_save_and_stop_and_the_next_start_goes_on(tmp_path):

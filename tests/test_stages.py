@@ -171,7 +171,7 @@ def test_the_generator_sees_the_records_by_way_of_the_release_alone(tmp_path, mo
     ("changes", "message"),
     [
         ({"warm_start": 1.0, "steps": 5}, "--warm_start=1 and --steps=5 do not go together"),
-        ({"steps": 0}, "--warm_start=0.5 and --steps=0 do not go together"),
+        ({"steps": 0}, "--steps must be a positive whole number, got 0"),
         ({"warm_start": 1.2}, "--warm_start must be above 0 and at most 1"),
         ({"epsilon": None, "noise_multiplier": 1.0}, "--warm_start=0.5 is a share of --epsilon"),
         ({"critic": "eyes"}, "--critic must be one of pixels, features"),
@@ -183,6 +183,27 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line(changes, messa
     with pytest.raises(ValueError, match=message) as error:
         make_staged(**changes)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "share", "has_critic"),
+    [
+        ({}, 1.0, False),
+        ({"warm_start": 0.0}, 0.0, True),
+        ({"warm_start": 0.25}, 0.25, True),
+        ({"steps": 9}, 0.5, True),
+        ({"critic": "features"}, 0.5, True),
+        ({"clipping": "separate", "warm_start": 0.0}, 0.0, True),
+    ],
+)
+def test_a_budget_goes_to_the_warm_start_unless_a_critic_is_asked_for(given, share, has_critic):
+    config = configure(make_data(), epsilon=2.0, **given)
+    assert config.warm_start == share and (config.steps > 0) == has_critic
+
+
+def test_small_noise_has_no_warm_start():
+    config = configure(make_data())
+    assert (config.epsilon, config.warm_start) == (None, 0.0) and config.steps > 0
 
 
 # Public models.

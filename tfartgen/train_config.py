@@ -141,6 +141,8 @@ def check_settings(**settings: Any) -> None:
             f"--epsilon={epsilon} and --noise_multiplier={noise} exclude each other: epsilon determines the noise; "
             "give one of them"
         )
+    if settings.get("steps") == 0 and settings.get("warm_start") != 1:
+        _validate.positive_int("--steps", 0)
     if settings.get("warm_start") and epsilon is None:
         raise ValueError(
             f"--warm_start={settings['warm_start']:g} is a share of --epsilon, which is not given; give it, or leave "

@@ -18,8 +18,8 @@ import os
 import pathlib
 import time
 
-import numpy as np
 import _report
+import numpy as np
 
 _report.quiet()
 
