@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from dp_accounting import pld
 
-from tfartgen import accounting, callbacks, run_folder, summary, training
+from tfartgen import accounting, assembly, callbacks, run_folder, summary, training
 from tfartgen.data import PrivateData, Split
 from tfartgen.dp_optimizer import operating_system_keys
 from tfartgen.train_config import TrainConfig, configure
@@ -342,7 +342,7 @@ def check_void(folder, config, result):
 
 def test_promise_10_another_seed_gives_other_initial_weights():
     first, same, other = (
-        training.build_gan(make_data(), make_config(seed=seed), 1.0, fixed_keys)
+        assembly.build_gan(make_data(), make_config(seed=seed), 1.0, fixed_keys)
         for seed in (1, 1, 2)
     )
     for network in ("generator", "critic"):
@@ -492,7 +492,7 @@ def overwrite(path):
 
 
 def make_progress(folder):
-    gan = training.build_gan(make_data(), make_config(), 8.0, fixed_keys)
+    gan = assembly.build_gan(make_data(), make_config(), 8.0, fixed_keys)
     opened = run_folder.RunFolder(folder / "run")
     opened.close()
     return run_folder.Progress(
@@ -760,7 +760,7 @@ def test_the_logged_epsilon_is_a_bound_on_what_was_spent(finished):
 @pytest.mark.slow
 def test_two_replicas_train_stop_resume_and_release(two_replicas, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_strategy", lambda: two_replicas)
+        patch.setattr(assembly, "strategy", lambda: two_replicas)
         with stop_after(3):
             assert train(tmp_path).steps == 3
         result = train(tmp_path)

@@ -11,24 +11,17 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
-import numpy as np
 import tensorflow as tf
 
-from tfartgen import _validate, accounting, embedding, public_start, release
+from tfartgen import _validate, accounting, assembly, embedding, public_start, release
 from tfartgen.callbacks import Checkpointer, ProgressBar, StopOnSignal, TensorBoardLog
 from tfartgen.data import PrivateData
-from tfartgen.dp_optimizer import DPAdam, KeySource, operating_system_keys
-from tfartgen.feature_critic import FeatureCritic
+from tfartgen.dp_optimizer import KeySource, operating_system_keys
 from tfartgen.gan import ArtGAN
 from tfartgen.ledger import MEAN_EMBEDDING
-from tfartgen.losses import LOSSES
-from tfartgen.matching import Matching
-from tfartgen.networks import Critic, Generator
 from tfartgen.run_folder import Progress, RunFolder
-from tfartgen.sampling import SAMPLERS, Sampler, striped
-from tfartgen.schedule import CriticSchedule
 from tfartgen.statement import privacy_statement
-from tfartgen.train_config import ADAPTIVE, TrainConfig
+from tfartgen.train_config import TrainConfig
 from tfartgen.warm_start import WarmStart
 
 
@@ -117,7 +110,7 @@ class _Run:
         self._data, self._config, self._folder = data, config, folder
         self._model_dir, self._keys = model_dir, keys
         self._selected_on_private_data = selected_on_private_data
-        self._sampler = _make_sampler(config, data, keys)
+        self._sampler = assembly.make_sampler(config, data, keys)
         self._settled = self._settle()
         self._embedding_noise = self._settled["warm_start_noise_multiplier"]
         # Without critic steps nothing is noised by it; if one were taken all the same, it would drown.
@@ -137,18 +130,22 @@ class _Run:
         }
         settled = self._folder.settle(asked)
         if self._config.epsilon is not None and self._folder.config() is None:
-            settled.update(_calibrated(self._config.epsilon, self._config, self._sampler))
+            settled.update(
+                assembly.calibrated_noise(self._config.epsilon, self._config, self._sampler)
+            )
         return settled
 
     def go(self, checkpoint_minutes: float) -> RunResult:
-        strategy = _strategy()
+        strategy = assembly.strategy()
         with strategy.scope():
-            gan, warm_start = self._build()
+            gan, warm_start = assembly.build_warm_start(
+                self._data, self._config, self._noise, self._keys
+            )
             if self._config.init_from is not None:
                 public_start.start_from(gan, self._config.init_from)
         self._folder.write_config(self._settled)  # only now: what cannot be built leaves nothing
         self._gan, self._warm_start = gan, warm_start
-        self._progress = _progress_of(gan, warm_start, self._matching, self._folder)
+        self._progress = _progress_of(gan, warm_start, self._folder)
         self._progress.restore()
         finished = self._folder.finished()
         if self._done and finished and pathlib.Path(finished["model"]).is_dir():
@@ -167,23 +164,6 @@ class _Run:
         self._folder.write_finished({"model": str(path), "steps": self._progress.steps})
         return self._result(path)
 
-    def _build(self) -> tuple[ArtGAN, Optional[WarmStart]]:
-        config, self._matching = self._config, None
-        if config.warm_start:
-            self._embedding = embedding.Embedding(self._data.image_shape, config.fourier_features)
-            self._matching = Matching(self._embedding, self._data.num_classes)
-        gan = build_gan(self._data, config, self._noise, self._keys, self._matching)
-        if self._matching is None:
-            return gan, None
-        return gan, WarmStart(
-            gan,
-            self._matching,
-            steps=config.warm_start_steps,
-            learning_rate=config.warm_start_learning_rate,
-            batch_size=config.generator_batch_size,
-            latent_seed=_seeds(config)[3],
-        )
-
     @property
     def _done(self) -> bool:
         warm_start = self._warm_start
@@ -199,8 +179,8 @@ class _Run:
         ledger = self._progress.ledger
         recorded = any(stretch.stage == MEAN_EMBEDDING for stretch in ledger.stretches)
         planned = [dataclasses.replace(self._template, steps=self._config.steps - ledger.steps)]
-        if self._matching is not None and not recorded:
-            if self._matching.released.numpy():
+        if self._warm_start is not None and not recorded:
+            if self._warm_start.matching.released.numpy():
                 raise ValueError(
                     f"the ledger of {self._folder.path} lacks the mean embedding that its checkpoint holds; restore the "
                     "ledger, or start a new run with another --run_dir"
@@ -224,7 +204,9 @@ class _Run:
         if not matching.released.numpy():
             noise = self._embedding_noise
             split, classes = self._data.train, self._data.num_classes
-            matching.receive(embedding.release(self._embedding, split, classes, noise, self._keys))
+            matching.receive(
+                embedding.release(matching.embedding, split, classes, noise, self._keys)
+            )
             self._progress.ledger.record(embedding.stretch(noise))
             self._progress.save(self._template)
         spent = accounting.epsilon(self._progress.ledger.stretches, self._config.delta)
@@ -245,7 +227,7 @@ class _Run:
         )
         return self._fit(
             self._gan,
-            _distributed_batches(strategy, self._sampler, self._data),
+            assembly.distributed_batches(strategy, self._sampler, self._data),
             (self._progress.steps, self._config.steps),
             meter.at,
             self._folder.tensorboard,
@@ -322,98 +304,13 @@ class _Run:
         )
 
 
-def _calibrated(budget: float, config: TrainConfig, sampler: Sampler) -> dict[str, Optional[float]]:
-    """Noise multipliers with which all stages together stay within the budget."""
-    embedding_noise: Optional[float] = None
-    before: tuple[accounting.Stretch, ...] = ()
-    if config.warm_start:
-        embedding_noise = accounting.calibrate_noise_multiplier(
-            budget * config.warm_start,
-            config.delta,
-            sampler="poisson",
-            sampling_rate=1.0,
-            batch_size=1,
-            clip_norm=embedding.SENSITIVITY,
-            steps=1,
-        )
-        before = (embedding.stretch(embedding_noise),)
-    noise = None
-    if config.steps:
-        noise = accounting.calibrate_noise_multiplier(
-            budget,
-            config.delta,
-            sampler=sampler.name,
-            sampling_rate=sampler.rate,
-            batch_size=sampler.batch_size,
-            clip_norm=config.clip_norm,
-            steps=config.steps,
-            before=before,
-        )
-    return {"noise_multiplier": noise, "warm_start_noise_multiplier": embedding_noise}
-
-
-def _seeds(config: TrainConfig) -> list[int]:
-    """Of the generator's and the critic's weights, and of both stages' latents."""
-    return np.random.SeedSequence(config.seed).generate_state(4).tolist()
-
-
-def build_gan(
-    data: PrivateData,
-    config: TrainConfig,
-    noise_multiplier: float,
-    keys: KeySource,
-    matching: Optional[Matching] = None,
-) -> ArtGAN:
-    """Networks and optimizers of a resolved configuration, compiled."""
-    shape, classes = data.image_shape, data.num_classes
-    seeds = _seeds(config)
-    critic = FeatureCritic if config.critic == "features" else Critic
-    gan = ArtGAN(
-        Generator(shape, classes, config.latent_dim, config.generator_width, seed=seeds[0]),
-        critic(shape, classes, config.critic_width, seed=seeds[1]),
-        ema_decay=config.ema_decay,
-    )
-    adaptive = config.critic_steps == ADAPTIVE
-    gan.compile(
-        critic_optimizer=DPAdam(
-            config.clip_norm,
-            noise_multiplier,
-            config.batch_size,
-            keys=keys,
-            learning_rate=config.critic_learning_rate,
-            beta_1=0.5,
-            beta_2=0.99,
-        ),
-        generator_optimizer=tf.keras.optimizers.legacy.Adam(
-            config.generator_learning_rate, beta_1=0.5, beta_2=0.99
-        ),
-        loss=LOSSES[config.loss],
-        penalty_weight=config.penalty_weight,
-        schedule=CriticSchedule(1 if adaptive else int(config.critic_steps), adaptive),
-        generator_batch_size=config.generator_batch_size,
-        latent_seed=seeds[2],
-        clipping=config.clipping,
-        matching=matching,
-    )
-    return gan
-
-
-def _make_sampler(config: TrainConfig, data: PrivateData, keys: KeySource) -> Sampler:
-    count = data.train.num_examples
-    if config.sampling == "poisson":
-        data.require_memory(
-            ", or --sampling=shuffle to stream it (priced without amplification by sampling)"
-        )
-        return SAMPLERS["poisson"](count, config.batch_size, keys)
-    return SAMPLERS[config.sampling](count, config.batch_size)
-
-
-def _progress_of(
-    gan: ArtGAN, warm_start: Optional[WarmStart], matching: Optional[Matching], folder: RunFolder
-) -> Progress:
+def _progress_of(gan: ArtGAN, warm_start: Optional[WarmStart], folder: RunFolder) -> Progress:
     stage = {}
     if warm_start is not None:
-        stage = {"matching": matching, "warm_start_optimizer": warm_start.generator_optimizer}
+        stage = {
+            "matching": warm_start.matching,
+            "warm_start_optimizer": warm_start.generator_optimizer,
+        }
     return Progress(
         folder,
         **stage,
@@ -454,21 +351,3 @@ def _require_writable(directory: pathlib.Path) -> None:
         pass
     for path in made:
         path.rmdir()
-
-
-def _strategy() -> tf.distribute.Strategy:
-    """All visible GPUs when there are several; else whatever single device TensorFlow picks."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
-def _distributed_batches(
-    strategy: tf.distribute.Strategy, sampler: Sampler, data: PrivateData
-) -> Any:
-    replicas = strategy.num_replicas_in_sync
-    if replicas == 1:
-        return sampler.batches(data.train)
-    return strategy.distribute_datasets_from_function(
-        lambda _: striped(sampler.batches(data.train), replicas)
-    )
