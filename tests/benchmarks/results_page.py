@@ -35,7 +35,7 @@ def filled(page):
 
 def block(study, name):
     """Markdown of one block."""
-    file = "sweep" if name == "sweep" else "evaluation"
+    file = name if name in ("sweep", "ablation") else "evaluation"
     text = (DOCS / "results" / study / f"{file}.json").read_text(encoding="utf-8")
     return BLOCKS[name](json.loads(text))
 
@@ -87,7 +87,23 @@ def _noise(row):
     return f"multiplier {row['noise_multiplier']:.4f}"
 
 
+def _ablation(document):
+    lines = [
+        (
+            row["method"],
+            f"{row['epsilon']:.3f}",
+            f"{row['critic_steps']:,}",
+            f"{row['minutes']:.1f}",
+            " / ".join(f"{100 * accuracy:.2f}" for accuracy in row["accuracies"]),
+        )
+        for row in document["rows"]
+    ]
+    header = ("method", "epsilon", "critic steps", "minutes", "CNN %, each student")
+    return evaluation_tables.Table(header, tuple(lines)).markdown()
+
+
 BLOCKS = {
+    "ablation": _ablation,
     "where": _where,
     "table": _table,
     "cost": _cost,
