@@ -82,7 +82,7 @@ def test_models_are_served_in_their_two_latest_versions():
         reason="tensorflow-serving-api is not installed (extra [serving])",
     )
     models = read_text("models.config", config_pb2.ModelServerConfig()).model_config_list.config
-    assert {model.name for model in models} == {"digits", "mnist", "mnist_eps10"}
+    assert {model.name for model in models} == {"digits", "mnist", "mnist_eps1", "mnist_eps10"}
     for model in models:
         assert model.base_path == f"/models/{model.name}"
         assert model.model_platform == "tensorflow"
