@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dp_accounting import pld
+from tensorboard.backend.event_processing import event_accumulator
 from test_training import (
     COUNT,
     EVERY_STEP,
@@ -84,6 +85,13 @@ def test_the_ledger_shows_every_stage(staged):
     assert statement["critic_steps"] == CRITIC == iterations(staged)
     assert not validate_statement(statement)
     assert verification.verify(staged / "models" / "1") == []
+
+
+def test_the_logs_of_the_warm_start_have_images_and_no_scalar_of_a_record(staged):
+    events = event_accumulator.EventAccumulator(str(staged / "run" / "tensorboard" / "warm_start"))
+    events.Reload()
+    tags = {tag for tag in events.Tags()["tensors"] if not tag.startswith("_")}
+    assert tags <= {"discrepancy", "epsilon_spent_bound", "generated"} and "generated" in tags
 
 
 def test_promise_12_the_epsilon_of_the_stages_is_dp_accountings_by_hand(staged):

@@ -113,10 +113,9 @@ class _Run:
         self._sampler = assembly.make_sampler(config, data, keys)
         self._settled = self._settle()
         self._embedding_noise = self._settled["warm_start_noise_multiplier"]
-        # Without critic steps nothing is noised by it; if one were taken all the same, it would drown.
-        self._noise = self._settled["noise_multiplier"] or accounting.MAX_NOISE_MULTIPLIER
-        if config.noise_multiplier == 0:
-            self._noise = 0.0
+        noise = self._settled["noise_multiplier"]
+        # None without critic steps: if one were taken all the same, it would drown.
+        self._noise = accounting.MAX_NOISE_MULTIPLIER if noise is None else noise
         self._template = self._sampler.stretch(self._noise, config.clip_norm, config.steps)
 
     def _settle(self) -> dict[str, Any]:
