@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import dp_accounting
 import numpy as np
@@ -275,4 +274,4 @@ def test_a_public_model_that_does_not_fit_is_refused_in_one_line(public, tmp_pat
     with pytest.raises(ValueError, match="--init_from=") as error:
         train(tmp_path / "ours", make_config(**changes))
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "ours" / "run").exists() and json.dumps(changes)
+    assert not (tmp_path / "ours" / "run").exists()

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tfartgen import _validate
 from tfartgen.data import Split, to_float
 from tfartgen.dp_optimizer import KeySource, operating_system_keys
-from tfartgen.ledger import Stretch
+from tfartgen.ledger import MEAN_EMBEDDING, Stretch
 from tfartgen.scattering import Scattering
 
 #: The most that one record adds to the sums, all classes together, in L2 norm.
@@ -125,7 +125,7 @@ class MeanEmbedding:
 def stretch(noise_multiplier: float) -> Stretch:
     """What a release costs: one Gaussian mechanism on all records."""
     return Stretch(
-        "poisson", 1.0, noise_multiplier, SENSITIVITY, batch_size=1, steps=1, stage="mean embedding"
+        "poisson", 1.0, noise_multiplier, SENSITIVITY, batch_size=1, steps=1, stage=MEAN_EMBEDDING
     )
 
 

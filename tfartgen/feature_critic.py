@@ -56,8 +56,7 @@ class FeatureCritic(tf.keras.Model):
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Maps images `[batch, height, width, channels]` in [-1, 1] and labels `[batch]` to scores `[batch]`."""
         image, label = inputs
-        hidden = tf.nn.leaky_relu(self._hidden(self._features(image)), _LEAK)
-        return tf.reduce_sum(self._class_scores(hidden) * self._one_hot(label), axis=1)
+        return self._forward(self._features(image), self._one_hot(label))[-1]
 
     def example_gradients(
         self, image: tf.Tensor, label: tf.Tensor, loss: Callable[[tf.Tensor], tf.Tensor]
@@ -73,9 +72,7 @@ class FeatureCritic(tf.keras.Model):
           One tensor `[batch, ...]` for each of `trainable_variables`, in their order, and the losses `[batch]`.
         """
         features, one_hot = self._features(image), self._one_hot(label)
-        before = self._hidden(features)
-        hidden = tf.nn.leaky_relu(before, _LEAK)
-        score = tf.reduce_sum(self._class_scores(hidden) * one_hot, axis=1)
+        before, hidden, score = self._forward(features, one_hot)
         with tf.GradientTape() as tape:
             tape.watch(score)
             losses = loss(score)
@@ -89,6 +86,14 @@ class FeatureCritic(tf.keras.Model):
             by_score,
         ]
         return gradients, losses
+
+    def _forward(
+        self, features: tf.Tensor, one_hot: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The hidden layer before and after its rectifiers, and the scores."""
+        before = self._hidden(features)
+        hidden = tf.nn.leaky_relu(before, _LEAK)
+        return before, hidden, tf.reduce_sum(self._class_scores(hidden) * one_hot, axis=1)
 
     def _features(self, image: tf.Tensor) -> tf.Tensor:
         return _GAIN * self._embedding.projected(image)

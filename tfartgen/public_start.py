@@ -6,7 +6,6 @@ Whether that data is public is the owner's word, and the privacy statement says 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 from typing import Callable, Union
@@ -14,6 +13,8 @@ from typing import Callable, Union
 import tensorflow as tf
 
 from tfartgen.gan import ArtGAN
+from tfartgen.papers import sha256
+from tfartgen.released_models import find_version
 
 
 def describe(path: Union[str, os.PathLike[str]]) -> str:
@@ -59,20 +60,13 @@ def _find(
     if (folder / "checkpoints").is_dir():
         prefix = tf.train.latest_checkpoint(str(folder / "checkpoints"))
     else:
-        folder, read = _newest_version(folder), _read_saved_model
+        folder, read = find_version(folder, flag="--init_from"), _read_saved_model
         prefix = str(folder / "variables" / "variables")
     if prefix is None or not pathlib.Path(f"{prefix}.index").is_file():
         raise ValueError(
             f"--init_from={path} holds no model; give a version of a SavedModel or the folder of a run"
         )
     return folder, prefix, read
-
-
-def _newest_version(path: pathlib.Path) -> pathlib.Path:
-    if not path.is_dir() or (path / "saved_model.pb").is_file():
-        return path
-    versions = [folder for folder in path.iterdir() if folder.name.isdecimal()]
-    return max(versions, key=lambda folder: int(folder.name), default=path)
 
 
 def _read_saved_model(gan: ArtGAN, prefix: str) -> None:
@@ -94,9 +88,6 @@ def _read_run(gan: ArtGAN, prefix: str) -> None:
 
 
 def _digest(prefix: str) -> str:
-    """SHA-256 over the weights' files, in order of their names."""
-    digest = hashlib.sha256()
+    """SHA-256 of the weights' file, or of its parts in order of their names."""
     folder, name = os.path.split(prefix)
-    for part in sorted(pathlib.Path(folder).glob(f"{name}.data-*")):
-        digest.update(part.read_bytes())
-    return digest.hexdigest()
+    return "+".join(map(sha256, sorted(pathlib.Path(folder).glob(f"{name}.data-*"))))

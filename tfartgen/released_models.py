@@ -105,23 +105,26 @@ class LocalModel:
         return self._draw_images(label, seed).numpy()
 
 
-def find_version(path: Union[str, os.PathLike[str]], version: Optional[int] = None) -> pathlib.Path:
+def find_version(
+    path: Union[str, os.PathLike[str]], version: Optional[int] = None, flag: str = "--model"
+) -> pathlib.Path:
     """The folder of one version of a generator.
 
     Args:
       path: a folder of versions, or one version.
       version: which one; the latest if None.
+      flag: that gave the path, for messages.
 
     Raises:
       ValueError: there is none, or not that one.
     """
     folder = pathlib.Path(path).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"--model={path} is no folder; give a generator that bin/train wrote")
+        raise ValueError(f"{flag}={path} is no folder; give a generator that bin/train wrote")
     if (folder / "saved_model.pb").is_file():
         if version is not None and folder.resolve().name != str(version):
             raise ValueError(
-                f"--version={version} is not the version that --model={path} names; give the folder of versions"
+                f"--version={version} is not the version that {flag}={path} names; give the folder of versions"
             )
         return folder
     versions = sorted(
@@ -131,7 +134,7 @@ def find_version(path: Union[str, os.PathLike[str]], version: Optional[int] = No
     )
     if not versions:
         raise ValueError(
-            f"--model={path} holds no SavedModel; give a generator that bin/train wrote, such as saved_models/digits"
+            f"{flag}={path} holds no SavedModel; give a generator that bin/train wrote, such as saved_models/digits"
         )
     if version is not None and version not in versions:
         there = ", ".join(map(str, versions))

@@ -31,7 +31,7 @@ class WarmStart(tf.keras.Model):
         *,
         steps: int,
         learning_rate: float = 1e-3,
-        batch_size: int = 240,
+        batch_size: int = 64,
         latent_seed: int = 0,
     ):
         """Prepares the stage.
