@@ -662,4 +662,10 @@ def test_only_figures_import_matplotlib_and_nothing_imports_pyplot():
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 assert not any("pyplot" in name for name in modules + names), path
                 importers |= {path.stem for name in modules if name.startswith("matplotlib")}
-    assert importers == {"figure_style", "class_figures", "evaluation_figures", "sweep_figures"}
+    assert importers == {
+        "figure_style",
+        "class_figures",
+        "evaluation_figures",
+        "sweep_figures",
+        "privacy_estimate_figures",
+    }

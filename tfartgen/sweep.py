@@ -23,7 +23,7 @@ from tfartgen.evaluation_config import Budget, EvaluationConfig
 from tfartgen.evaluation_data import EvaluationData
 from tfartgen.evaluation_rows import RowMaker
 from tfartgen.released_data import ReleasedData
-from tfartgen.train_config import TrainConfig, check_settings, configure
+from tfartgen.train_config import TrainConfig, check_settings, configure, parse_setting
 from tfartgen.trials import TrialStore
 
 SCHEMA = "tfartgen.sweep/1"
@@ -89,26 +89,12 @@ class SweepConfig:
             raise ValueError(
                 f"--sweep={text} is not NAME:VALUE,VALUE,... with NAME one of {', '.join(PARAMETERS)}"
             )
-        settings = tuple(_train_setting(setting) for setting in train_settings)
+        settings = tuple(parse_setting(setting) for setting in train_settings)
         return cls(parameter, numbers, num_examples, settings)
 
 
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values) or "none"
-
-
-def _train_setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    types = {field.name: str(field.type) for field in dataclasses.fields(TrainConfig)}
-    if not equals or name not in types:
-        raise ValueError(
-            f"--train_setting={text} is not NAME=VALUE with NAME one of {', '.join(sorted(types))}"
-        )
-    convert = int if "int" in types[name] else float if "float" in types[name] else str
-    try:
-        return name, convert(value)
-    except ValueError:
-        raise ValueError(f"--train_setting={text} must be of type {convert.__name__}") from None
 
 
 class Sweep:

@@ -161,6 +161,25 @@ def check_settings(**settings: Any) -> None:
         )
 
 
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Reads `NAME=VALUE` of `--train_setting`.
+
+    Raises:
+      ValueError: there is no such setting, or its value is of another type.
+    """
+    name, equals, value = text.partition("=")
+    types = {field.name: str(field.type) for field in dataclasses.fields(TrainConfig)}
+    if not equals or name not in types:
+        raise ValueError(
+            f"--train_setting={text} is not NAME=VALUE with NAME one of {', '.join(sorted(types))}"
+        )
+    convert = int if "int" in types[name] else float if "float" in types[name] else str
+    try:
+        return name, convert(value)
+    except ValueError:
+        raise ValueError(f"--train_setting={text} must be of type {convert.__name__}") from None
+
+
 def _is_count(text: str) -> bool:
     return text.isdecimal() and int(text) > 0
 
