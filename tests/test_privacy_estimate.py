@@ -35,7 +35,8 @@ def release(mechanism, scale, dimensions, seed=0):
 
 @functools.cache
 def estimated(mechanism, scale, dimensions, config=PLAIN):
-    return privacy_estimate.estimate(*release(mechanism, scale, dimensions)[:3], config)
+    artificial, members, controls, _ = release(mechanism, scale, dimensions)
+    return privacy_estimate.estimate(artificial, members, controls, config)
 
 
 MEMORISED = ("Parzen", 0.02, 8)
@@ -260,9 +261,9 @@ def test_ratios_of_many_are_those_of_each():
 
 
 def test_more_records_than_there_are_are_refused():
-    some = release(*SOFT)[:3]
+    artificial, members, controls, _ = release(*SOFT)
     with pytest.raises(ValueError, match="--num_records=121 exceeds the 120 training records"):
-        privacy_estimate.estimate(*some, Config(num_records=121))
+        privacy_estimate.estimate(artificial, members, controls, Config(num_records=121))
 
 
 @pytest.mark.parametrize("count", [0, 1])

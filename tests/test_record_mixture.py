@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benchmarks import mechanisms
+from scipy import special
 
 from tfartgen import record_mixture
 
@@ -196,3 +197,35 @@ def test_arrays_that_do_not_fit_are_refused():
         record_mixture.estimate(np.full([9, 2], np.nan), normal(0, 9, 2))
     with pytest.raises(ValueError, match="steps must be a positive whole number, got 0"):
         record_mixture.estimate(normal(0, 9, 2), normal(0, 9, 2), 0)
+
+
+def test_the_loss_of_a_person_is_that_of_all_records_together():
+    rng = np.random.default_rng(5)
+    one = rng.normal(size=(30, 8))
+    pairs = np.concatenate([one, one + 0.002 * rng.normal(size=one.shape)])
+    examples = pairs[rng.integers(0, 60, 3000)] + 0.3 * rng.normal(size=(3000, 8))
+    mixture, alone = record_mixture.estimate(examples, pairs)
+    together = record_mixture.group_losses(mixture, examples, pairs, 2)
+    squared = ((examples[:, None] - mixture.records) ** 2).sum(axis=2)
+    log_density = (
+        np.log(mixture.weights) - 4 * np.log(mixture.variances) - squared / (2 * mixture.variances)
+    )
+    for position in (0, 7, 45):
+        left = np.ones(60, bool)
+        for record in (position, (position + 30) % 60):
+            left[np.flatnonzero((mixture.records == pairs[record]).all(axis=1))] = False
+        loss = special.logsumexp(log_density, axis=1) - special.logsumexp(
+            log_density[:, left], axis=1
+        )
+        share = np.exp(
+            special.logsumexp(log_density[:, ~left], axis=1)
+            - special.logsumexp(log_density, axis=1)
+        )
+        np.testing.assert_allclose(
+            together[position], loss.mean() + np.log1p(-share.mean()), rtol=1e-6
+        )
+    # Each alone is hidden by its twin.
+    assert together.mean() > 10 * alone.losses.mean()
+    np.testing.assert_allclose(
+        record_mixture.group_losses(mixture, examples, pairs, 1), alone.losses, atol=1e-9
+    )

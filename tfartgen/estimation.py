@@ -33,6 +33,8 @@ _SCALES = (1, 5, 20)
 _MOST_LISTED, _PAIRS = 400, 2**22
 #: Above it, points of a release huddle closer than a smooth density lets them.
 CLUMPED = 1.3
+#: Below it, they lie in clusters of a few, apart from each other.
+CLUSTERED = 1 / 1.5
 
 
 def kl_divergence(first: np.ndarray, second: np.ndarray, k: int = 5) -> float:
@@ -254,13 +256,19 @@ class Structure:
     Attributes:
       dimensions: that the data seem to have at the scale of neighbours, never more than they have.
       clumping: the dimension that farther neighbours (5th to 20th) suggest over that of the nearest (1st to
-        5th): 1 for any smooth density, above `CLUMPED` where examples huddle at places.
+        5th): 1 for any smooth density, above `CLUMPED` where pairs huddle, below `CLUSTERED` where clusters
+        of several are apart from each other.
       floor: below which a distance counts as this.
     """
 
     dimensions: float
     clumping: float
     floor: float
+
+    @property
+    def is_clumped(self) -> bool:
+        """Whether no smooth density explains how the examples lie."""
+        return not CLUSTERED <= self.clumping <= CLUMPED
 
 
 def structure(first: np.ndarray, second: np.ndarray) -> Structure:

@@ -39,7 +39,7 @@ class PrivacyEstimateConfig:
     Attributes:
       k: which neighbour.
       group_size: records of one person, see `estimation.imitate`.
-      seeds: random halvings of the artificial examples, and choices of controls, to average over.
+      seeds: random halvings of the artificial examples to average over.
       seed: of the first.
       num_records: members that are looked at; None for all.
       gammas: shares of records that may exceed a bound.
@@ -131,8 +131,8 @@ def estimate(
     chosen = _chosen(len(members), config.num_records, rng)
     halves = [_halves(artificial, rng) for _ in range(config.seeds)]
     progress("members")
-    mixture, of_mixture = record_mixture.estimate(artificial, members)
-    alone = _sides(halves, members, of_mixture, config).of(chosen)
+    alone, mixture = _sides(halves, artificial, members, config)
+    alone = alone.of(chosen)
     progress("members and controls")
     pooled, size = _pooled(halves, artificial, members[chosen], controls, config, rng)
     progress("a copier whose loss is known")
@@ -167,27 +167,23 @@ def _halves(artificial: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
 
 def _sides(
     halves: Sequence[tuple[np.ndarray, np.ndarray]],
+    artificial: np.ndarray,
     records: np.ndarray,
-    of_mixture: record_mixture.MixtureLosses,
     config: PrivacyEstimateConfig,
-) -> _Sides:
+) -> tuple[_Sides, record_mixture.RecordMixture]:
+    mixture, alone = record_mixture.estimate(artificial, records)
+    of_mixture = alone.losses
+    if config.group_size > 1:
+        of_mixture = record_mixture.group_losses(mixture, artificial, records, config.group_size)
     each = [estimation.imitate(*pair, records, config.k, config.group_size) for pair in halves]
-    return _Sides(
+    sides = _Sides(
         neighbours=np.mean([one.losses for one in each], axis=0),
-        mixture=_of_groups(of_mixture.losses, records, config.group_size),
-        mixture_error=of_mixture.standard_error * config.group_size,
+        mixture=of_mixture,
+        mixture_error=alone.standard_error * config.group_size,
         owned=np.mean([one.owned for one in each], axis=0),
         saturated=np.any([one.saturated for one in each], axis=0),
     )
-
-
-def _of_groups(losses: np.ndarray, records: np.ndarray, group_size: int) -> np.ndarray:
-    """Losses of persons with several records, summed over these; those of groups as `estimation.imitate` forms them."""
-    if group_size == 1:
-        return losses
-    _, first, inverse = np.unique(records, axis=0, return_index=True, return_inverse=True)
-    groups = estimation.groups_of(records[first], group_size)
-    return losses[first][groups].sum(axis=1)[np.ravel(inverse)]
+    return sides, mixture
 
 
 def _pooled(
@@ -205,7 +201,7 @@ def _pooled(
         raise ValueError(f"{few} has {size} records; give at least 2")
     some = [each[rng.permutation(len(each))[:size]] for each in (members, controls)]
     pool = np.concatenate(some)
-    return _sides(halves, pool, record_mixture.estimate(artificial, pool)[1], config), size
+    return _sides(halves, artificial, pool, config)[0], size
 
 
 def _of_members(alone: _Sides, name: str, pooled: np.ndarray, size: int) -> dict[str, Any]:
@@ -279,7 +275,7 @@ def _structure(half: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     return {
         "apparent_dimensions": measured.dimensions,
         "clumping": measured.clumping,
-        "is_clumped": measured.clumping > estimation.CLUMPED,
+        "is_clumped": measured.is_clumped,
     }
 
 

@@ -54,7 +54,7 @@ class Records:
         fresh = np.array([image.tobytes() not in known for image in controls], bool)
         if fresh.sum() < 2:
             raise ValueError(
-                f"--control={control_name} has {fresh.sum()} records that were not trained on; give others, at least 2"
+                f"{control_name} has {fresh.sum()} records that were not trained on; give others with --control, at least 2"
             )
         return cls(name, members, controls[fresh], control_name, int((~fresh).sum()))
 

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfartgen.privacy_estimate import LARGEST_RATIO
+
 #: What the bounds are called, and whether they hold with estimated moments.
 BOUND_NAMES = {
     "chebyshev": "Chebyshev",
@@ -37,7 +39,6 @@ def _loss(document: Mapping[str, Any]) -> list[str]:
     settings, controls = document["settings"], document["controls"]
     count = document["release"]["num_examples"]
     at_least = "at least " if document["mean_is_at_least"] else ""
-    low, high = document["members_to_controls_interval"]
     lines = [
         f"Estimate of the expected privacy loss of leaving one record out, in {_space(settings)}, k = {settings['k']}: "
         "an estimate about typical records, not a guarantee.",
@@ -62,7 +63,8 @@ def _loss(document: Mapping[str, Any]) -> list[str]:
         ),
         (
             "Members / controls",
-            f"{document['members_to_controls']:.3g} (95%: {low:.3g} to {high:.3g}), {controls['count']:,} of each",
+            f"{_ratio(document['members_to_controls'])} "
+            f"(95%: {_interval(*document['members_to_controls_interval'])}), {controls['count']:,} of each",
         ),
         (
             "Saturated",
@@ -71,6 +73,21 @@ def _loss(document: Mapping[str, Any]) -> list[str]:
         ),
     ]
     return lines + [f"{name:<21}{value}" for name, value in rows]
+
+
+def _ratio(value: float) -> str:
+    # As in the figure: rounding may leave the largest a little below.
+    most = value >= LARGEST_RATIO * (1 - 1e-9)
+    return f"{LARGEST_RATIO:,.0f} or more" if most else f"{value:.3g}"
+
+
+def _interval(low: float, high: float) -> str:
+    """Of ratios; one that is open above is told by its lower end."""
+    if low >= LARGEST_RATIO * (1 - 1e-9):
+        return _ratio(low)
+    if high >= LARGEST_RATIO * (1 - 1e-9):
+        return f"{low:.3g} or more"
+    return f"{low:.3g} to {high:.3g}"
 
 
 def _space(settings: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ import dataclasses
 import numpy as np
 from scipy import special
 
-from tfartgen import _validate, neighbours
+from tfartgen import _validate, estimation, neighbours
 
 #: Records around an example that may have a share in it; fewer make shares, and losses, larger.
 _LISTED = 100
@@ -26,6 +26,8 @@ _LISTED = 100
 _STEPS = 50
 #: Examples of the common width that each record's own width starts from.
 _PRIOR_EXAMPLES = 3.0
+#: Shares of groups in memory at a time, and the least that they leave.
+_DENSE, _ROUNDING = 2**22, 2.0**-52
 #: What is left without a record is this share of the density at least: logarithms stay finite.
 _LEAST_REST = 1e-300
 
@@ -106,6 +108,43 @@ def losses(mixture: RecordMixture, examples: np.ndarray, records: np.ndarray) ->
     """
     listed = min(_LISTED, len(mixture.records))
     return _losses(mixture, neighbours.nearest(examples, mixture.records, listed), records)
+
+
+def group_losses(
+    mixture: RecordMixture, examples: np.ndarray, records: np.ndarray, group_size: int
+) -> np.ndarray:
+    """As `losses`, of each record with its nearest others left out together: a person with several records.
+
+    Shares add up, losses do not: `-E log(1 - sum of shares)`. Up to 36 nats an example, where that rounds.
+
+    Args:
+      mixture: around the records.
+      examples: artificial, [examples, dimensions].
+      records: those of the mixture, [records, dimensions].
+      group_size: as in `estimation.imitate`.
+
+    Returns:
+      [records].
+
+    Raises:
+      ValueError: not such arrays, or fewer records than a group has.
+    """
+    groups = estimation.groups_of(mixture.records, group_size)
+    size, listed = len(groups), min(_LISTED, len(groups))
+    near = neighbours.nearest(examples, mixture.records, listed)
+    shares = _shares(_logs(mixture, near.distances**2, near.indices))
+    total, whole = np.zeros(size), np.zeros(size)
+    step = max(1, _DENSE // size)
+    for start in range(0, len(examples), step):
+        rows = slice(start, start + step)
+        dense = np.zeros([len(shares[rows]), size])
+        np.put_along_axis(dense, near.indices[rows], shares[rows], axis=1)
+        of_groups = sum(dense[:, column] for column in groups.T)
+        total -= np.log(np.maximum(1 - of_groups, _ROUNDING)).sum(axis=0)
+        whole += of_groups.sum(axis=0)
+    total /= len(examples)
+    total += np.log(np.maximum(1 - whole / len(examples), 1 / (len(examples) + size)))
+    return total[_copies(mixture, records)[0]]
 
 
 def _losses(

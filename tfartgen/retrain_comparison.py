@@ -7,9 +7,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from tfartgen import feature_spaces, privacy_estimate, released_sample
+from tfartgen import estimation, feature_spaces, privacy_estimate
 from tfartgen.data import PrivateData
 from tfartgen.privacy_estimate import PrivacyEstimateConfig
+from tfartgen.retrained_generators import Draw, Job, train_and_draw
 from tfartgen.retraining import RetrainConfig, Retraining, compare
 
 
@@ -20,6 +21,7 @@ def run(
     space: tuple[str, int],
     folder: pathlib.Path,
     progress: Callable[[str], object] = lambda line: None,
+    train: Callable[[Job], Draw] = train_and_draw,
 ) -> dict[str, Any]:
     """Retrains, imitates on the first generator of all records, and compares.
 
@@ -32,6 +34,7 @@ def run(
       space: name and number of dimensions of the feature space.
       folder: of the study; one that was stopped goes on in it. Private.
       progress: called with a line for people.
+      train: see `Retraining`.
 
     Returns:
       The document, JSON-able: that of `Retraining.run`, with `comparison`, `space` and `imitation`.
@@ -41,17 +44,16 @@ def run(
       KeyboardInterrupt: it was stopped; finished generators are kept.
       OSError: a file cannot be written.
     """
+    # Before hours of training: the imitation halves what is drawn.
+    estimation.require_examples(retrain.num_examples // 2, config.k)
     controls, labels = private.held_out.arrays()
     made = feature_spaces.make(*space, controls, labels, len(private.class_names))
-    study = Retraining(private, retrain, folder, made.embed)
+    study = Retraining(private, retrain, folder, made.embed, train)
     document = study.run(progress)
     progress("imitation")
-    sample = released_sample.of_generator(
-        str(study.baseline_model(0)), retrain.num_examples, retrain.seed
-    )
     members = made.embed(private.train.arrays()[0])
     found = privacy_estimate.estimate(
-        made.embed(sample.images), members, made.embed(controls), config
+        made.embed(study.baseline_draw()[0]), members, made.embed(controls), config
     )
     imitated = found.losses[study.records]
     return {
@@ -67,8 +69,6 @@ def run(
 def text(document: Mapping[str, Any]) -> str:
     """The comparison for people, at most 80 columns wide."""
     comparison, floor = document["comparison"], document["floor"]
-    low, high = comparison["ratio_low"], comparison["ratio_high"]
-    interval = "no interval" if low is None else f"95%: {low:.3g} to {high:.3g}"
     lines = [
         f"Expected privacy loss by retraining without each of {len(document['records'])} records, in nats per",
         f"artificial example, in {document['space']['dimensions']} dimensions ({document['space']['name']})",
@@ -81,12 +81,13 @@ def text(document: Mapping[str, Any]) -> str:
                 ("Imitated", comparison["imitated"]),
             )
         ),
-        f"{'Ratio':<21}{_number(comparison['ratio'])} ({interval})",
-        f"{'Rank correlation':<21}{_number(comparison['spearman'])} (95%: "
-        f"{_number(comparison['spearman_low'])} to {_number(comparison['spearman_high'])})",
+        f"{'Ratio':<21}{_with_interval(comparison, 'ratio')}",
+        f"{'Rank correlation':<21}{_with_interval(comparison, 'spearman')}",
     ]
     return "\n".join(lines)
 
 
-def _number(value: Any) -> str:
-    return "none" if value is None else f"{value:.3g}"
+def _with_interval(comparison: Mapping[str, Any], name: str) -> str:
+    value, low, high = (comparison[key] for key in (name, f"{name}_low", f"{name}_high"))
+    interval = "no interval" if low is None else f"95%: {low:.3g} to {high:.3g}"
+    return f"{'none' if value is None else format(value, '.3g')} ({interval})"

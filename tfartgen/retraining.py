@@ -182,6 +182,14 @@ class Retraining:
         """Folder of the versions of a baseline generator, for `LocalModel`, once it is trained."""
         return self._baselines[number].training_folder / "model"
 
+    def baseline_draw(self, number: int = 0) -> Draw:
+        """What was drawn from a baseline generator, once it is trained: images and labels, as `Job.drawn`.
+
+        Raises:
+          ValueError: the file is not what was written.
+        """
+        return self._baselines[number].drawn()
+
     def _job(self, repeat: int, record: Optional[int]) -> Job:
         left = slice(None) if record is None else np.arange(len(self._labels)) != record
         # Draws must be independent: with common latents, examples of two generators come in pairs.

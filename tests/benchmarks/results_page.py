@@ -14,9 +14,12 @@ import json
 import pathlib
 import re
 
-from tfartgen import evaluation_tables
+from tfartgen import evaluation_tables, privacy_estimate_tables, retrain_comparison
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+#: Blocks whose document has their name; those of all others are in `evaluation.json`.
+_OWN_FILES = ("sweep", "ablation", "estimate_noise", "privacy_estimate", "retraining")
 
 _BLOCK = re.compile(r"(<!-- results: (\S+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -35,7 +38,7 @@ def filled(page):
 
 def block(study, name):
     """Markdown of one block."""
-    file = name if name in ("sweep", "ablation") else "evaluation"
+    file = name if name in _OWN_FILES else "evaluation"
     text = (DOCS / "results" / study / f"{file}.json").read_text(encoding="utf-8")
     return BLOCKS[name](json.loads(text))
 
@@ -102,8 +105,44 @@ def _ablation(document):
     return evaluation_tables.Table(header, tuple(lines)).markdown()
 
 
+def _verbatim(text):
+    return f"```\n{text}\n```"
+
+
+def _estimate_noise(document):
+    lines = [
+        (
+            f"{row['noise_multiplier']:g}",
+            "unbounded" if row["epsilon"] is None else f"{row['epsilon']:,.4g}",
+            f"{row['mean_loss']:.3g} ({row['mean_loss_low']:.3g} to {row['mean_loss_high']:.3g})",
+            "saturated" if row["mu"] is None else f"{row['mu']:.3g}",
+            "{:.3g} ({:.3g} to {:.3g})".format(
+                row["members_to_controls"], *row["members_to_controls_interval"]
+            ),
+            f"{row['saturated_share']:.2%}",
+        )
+        for row in document["rows"]
+    ]
+    header = (
+        "sigma",
+        "epsilon",
+        "mean loss (range)",
+        f"mu, gamma {document['gamma']:g}",
+        "members / controls (95%)",
+        "saturated",
+    )
+    correlations = ", ".join(
+        f"{value:.2f} of {name}" for name, value in document["correlations"].items()
+    )
+    table = evaluation_tables.Table(header, tuple(lines)).markdown()
+    return f"{table}\n\nRank correlation with sigma: {correlations}."
+
+
 BLOCKS = {
     "ablation": _ablation,
+    "estimate_noise": _estimate_noise,
+    "privacy_estimate": lambda document: _verbatim(privacy_estimate_tables.text(document)),
+    "retraining": lambda document: _verbatim(retrain_comparison.text(document)),
     "where": _where,
     "table": _table,
     "cost": _cost,
