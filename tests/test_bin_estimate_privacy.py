@@ -223,7 +223,7 @@ def test_help_needs_no_tensorflow(tmp_path):
         ("--model=a --artificial=b", "give one of --artificial and --model, such as"),
         ("--dataset=nowhere", "--dataset=nowhere is neither a known data set nor"),
         ("--control=nowhere", "--control=nowhere is neither a known data set nor"),
-        ("--image_size=4", "has images 8 x 8 x 1, --dataset=blends has 4 x 4 x 1.*--image_size"),
+        ("--image_size=9", "has images 8 x 8 x 1, --dataset=blends has 9 x 9 x 1.*--image_size"),
         ("--repeats=2", "--adjacency=imitate has no use for --repeats; leave it out"),
         ("--processes=2", "--adjacency=imitate has no use for --processes; leave it out"),
         ("--train_setting=steps=3", "--adjacency=imitate has no use for --train_setting; leave"),

@@ -26,8 +26,8 @@ _LISTED = 100
 _STEPS = 50
 #: Examples of the common width that each record's own width starts from.
 _PRIOR_EXAMPLES = 3.0
-#: Shares of groups in memory at a time, and the least that they leave.
-_DENSE, _ROUNDING = 2**22, 2.0**-52
+#: Shares of groups in memory at a time; above `_NEARLY_ALL`, what they leave is summed up by itself.
+_DENSE, _NEARLY_ALL = 2**22, 1 - 1e-6
 #: What is left without a record is this share of the density at least: logarithms stay finite.
 _LEAST_REST = 1e-300
 
@@ -115,7 +115,7 @@ def group_losses(
 ) -> np.ndarray:
     """As `losses`, of each record with its nearest others left out together: a person with several records.
 
-    Shares add up, losses do not: `-E log(1 - sum of shares)`. Up to 36 nats an example, where that rounds.
+    Shares add up, losses do not: `-E log(1 - sum of shares)`.
 
     Args:
       mixture: around the records.
@@ -132,7 +132,8 @@ def group_losses(
     groups = estimation.groups_of(mixture.records, group_size)
     size, listed = len(groups), min(_LISTED, len(groups))
     near = neighbours.nearest(examples, mixture.records, listed)
-    shares = _shares(_logs(mixture, near.distances**2, near.indices))
+    logs = _logs(mixture, near.distances**2, near.indices)
+    shares = _shares(logs)
     total, whole = np.zeros(size), np.zeros(size)
     step = max(1, _DENSE // size)
     for start in range(0, len(examples), step):
@@ -140,8 +141,12 @@ def group_losses(
         dense = np.zeros([len(shares[rows]), size])
         np.put_along_axis(dense, near.indices[rows], shares[rows], axis=1)
         of_groups = sum(dense[:, column] for column in groups.T)
-        total -= np.log(np.maximum(1 - of_groups, _ROUNDING)).sum(axis=0)
         whole += of_groups.sum(axis=0)
+        some, group = np.nonzero(of_groups > _NEARLY_ALL)
+        of_groups[some, group] = 0
+        total -= np.log1p(-of_groups).sum(axis=0)
+        own = near.indices[rows][some][:, :, None] == groups[group][:, None, :]
+        np.add.at(total, group, _log_rest(logs[rows][some], own.any(axis=2)))
     total /= len(examples)
     total += np.log(np.maximum(1 - whole / len(examples), 1 / (len(examples) + size)))
     return total[_copies(mixture, records)[0]]
@@ -208,14 +213,17 @@ def _shares(logs: np.ndarray) -> np.ndarray:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
+def _log_rest(logs: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Logarithm of all shares over those that are not `own`, [rows]; finite where none is left."""
+    others = np.where(own, -np.inf, logs)
+    with np.errstate(divide="ignore"):
+        rest = special.logsumexp(others, axis=1) - special.logsumexp(logs, axis=1)
+    return -np.where(np.isfinite(rest), rest, np.log(_LEAST_REST))
+
+
 def _losses_of_shares(logs: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """`-log(1 - share)`; for the largest share from the logarithms of all the others, where 1 - share rounds to zero."""
-    rows, top = np.arange(len(logs)), np.argmax(logs, axis=1)
+    own = np.zeros(logs.shape, bool)
+    np.put_along_axis(own, np.argmax(logs, axis=1)[:, None], True, axis=1)
     with np.errstate(divide="ignore"):
-        result = -np.log1p(-shares)
-    if logs.shape[1] == 1:  # a single record: without it, nothing is left
-        return np.full_like(shares, -np.log(_LEAST_REST))
-    others = logs.copy()
-    others[rows, top] = -np.inf
-    result[rows, top] = special.logsumexp(logs, axis=1) - special.logsumexp(others, axis=1)
-    return result
+        return np.where(own, _log_rest(logs, own)[:, None], -np.log1p(-shares))
