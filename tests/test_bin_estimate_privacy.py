@@ -21,7 +21,6 @@ from tfartgen.statement import privacy_statement
 PRIVACY = privacy_statement([Stretch("poisson", 0.01, 0.03, 1.0, 100, 300)], 1e-5, critic_steps=300)
 PRIVATE_FILES = {"PRIVATE_most_exposed.json", "PRIVATE_most_exposed.png"}
 FILES = {"privacy_estimate.json", "privacy_estimate.png"}
-DIMENSIONS = "--dimensions=2"
 
 
 def blends(count, seed, side=8):
@@ -58,10 +57,10 @@ def release(folder, images):
 
 @pytest.fixture(name="folder", scope="module")
 def _folder(tmp_path_factory):
-    """A data set of 100 records and 60 that are held out, and a release of 200 from the same population."""
+    """A data set of 100 records and 60 that are held out, and a release of 300 from the same population."""
     folder = tmp_path_factory.mktemp("estimate")
     npz(folder / "blends.npz", blends(100, 0), blends(60, 1))
-    release(folder / "artificial", blends(200, 2))
+    release(folder / "artificial", blends(300, 2))
     return folder
 
 
@@ -200,7 +199,7 @@ def test_help_needs_no_tensorflow(tmp_path):
     "given, message",
     [
         ("--k=0", "--k must be a positive whole number, got 0"),
-        ("--k=100", "k=100 needs at least 101 artificial examples in each half, got 100"),
+        ("--k=150", "k=150 needs at least 151 artificial examples in each half, got 150"),
         ("--group_size=0", "--group_size must be a positive whole number, got 0"),
         ("--group_size=101", "group_size must be at most 100.* got 101; lower it"),
         ("--seeds=0", "--seeds must be a positive whole number, got 0"),
@@ -311,20 +310,21 @@ def test_duplicates_give_finite_figures(estimate, tmp_path, members, controls, a
 
 
 def test_held_out_records_that_are_all_members_are_no_controls(estimate, tmp_path):
-    other = npz(tmp_path / "other.npz", blends(50, 0), blends(20, 0))
+    other = npz(tmp_path / "other.npz", blends(50, 0), blends(50, 0)[:20])
     message = "the held-out split has 0 records that were not trained on; give others with"
     with pytest.raises(ValueError, match=message):
         estimate(f"--dataset={other}")
 
 
-def test_the_calibration_is_of_the_halves_that_the_estimate_takes(estimate, monkeypatch):
+def test_the_calibration_is_of_the_halves_that_the_estimate_takes(estimate, tmp_path, monkeypatch):
     """What supports a result must be of the same number of examples, neighbour and dimensions."""
-    asked, real = [], calibration.calibrate
+    asked = []
 
-    def calibrate(sample, first_count, second_count, k, *others, **more):
+    def calibrate(sample, first_count, second_count, k, rng, **more):
         asked.append((sample.shape, first_count, second_count, k))
-        return real(sample, first_count, second_count, k, *others, **more)
+        raise ValueError("not supported")
 
     monkeypatch.setattr(calibration, "calibrate", calibrate)
-    estimate("--k=3", "--dimensions=1")
-    assert asked == [((200, 1), 100, 100, 3)]
+    with pytest.raises(ValueError, match="not supported"):
+        estimate("--k=8", "--dimensions=3")
+    assert asked == [((300, 3), 150, 150, 8)] and not list(tmp_path.iterdir())

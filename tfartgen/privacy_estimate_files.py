@@ -15,12 +15,14 @@ from tfartgen.whole_files import write_atomically
 
 
 def write(result: StudyResult, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes the figure and, last, the JSON.
+    """Writes the figure and, last, the JSON; the most exposed records of an earlier estimate go.
 
     Raises:
       OSError: no space, or no permission.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (exposure.PICTURE_FILE, exposure.LIST_FILE):
+        (folder / name).unlink(missing_ok=True)
     figure = folder / "privacy_estimate.png"
     privacy_estimate_figures.draw(result.estimate, result.document, figure)
     return [figure, write_json(result.document, folder / "privacy_estimate.json")]

@@ -60,6 +60,7 @@ def run(
         **document,
         "space": {"name": made.name, "dimensions": made.dimensions, **made.facts},
         "imitation": found.document["imitation"],
+        "saturated_share": float(found.saturated[study.records].mean()),
         "comparison": compare(
             document["losses"], imitated.tolist(), document["floor"]["standard_error"]
         ),
@@ -81,6 +82,7 @@ def text(document: Mapping[str, Any]) -> str:
                 ("Imitated", comparison["imitated"]),
             )
         ),
+        f"{'  saturated':<21}{document['saturated_share']:.0%} of them: imitated losses are at least these",
         f"{'Ratio':<21}{_with_interval(comparison, 'ratio')}",
         f"{'Rank correlation':<21}{_with_interval(comparison, 'spearman')}",
     ]
