@@ -84,6 +84,8 @@ def _estimate(main, folder, tmp_path, monkeypatch):
         }
         if names & {"--model", "--adjacency"}:
             del usual["--artificial"]
+        if "--space=pixels" in given:
+            del usual["--dimensions"]
         return main(*(f"{k}={v}" for k, v in usual.items() if k not in names), *given)
 
     return estimate
@@ -263,6 +265,8 @@ def test_dimensions_that_the_calibration_does_not_support(estimate, tmp_path):
     assert "\n" not in str(caught.value) and not (tmp_path / "evaluations").exists()
     with pytest.raises(ValueError, match="--dimensions=64 cannot be supported.* more artificial"):
         estimate(f"--artificial={few}", "--space=pixels")
+    with pytest.raises(ValueError, match="--space=pixels has all pixels .* leave --dimensions out"):
+        estimate(f"--artificial={few}", "--space=pixels", "--dimensions=3")
 
 
 @pytest.mark.parametrize(
