@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks import mechanisms
 
-from tfartgen import audit, chebyshev, estimation, privacy_estimate
+from tfartgen import audit, chebyshev, estimation, privacy_estimate, privacy_estimate_study
 
 RECORDS, EXAMPLES = 120, 1200
 #: Of Mixup, whose truth takes time: enough examples that those of a pair meet.
@@ -301,3 +301,17 @@ def test_spaces_that_differ_are_refused():
 def test_settings_out_of_range_are_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         Config(**settings)
+
+
+def test_a_proof_bounds_a_whole_release_where_it_is_less():
+    bounds = {"saw_yang_mo": {"per_example": 0.1, "per_release": 20.0}}
+    row = {"gamma": 0.05, "refused": None, "bounds": bounds}
+    with_proof = privacy_estimate_study._with_proof
+    assert with_proof(row, 3.0)["least_per_release"] == 3.0
+    assert with_proof(row, 3.0)["least_by"] == "proof"
+    assert with_proof(row, 30.0)["least_per_release"] == 20.0
+    assert with_proof(row, None)["least_by"] == "estimate"
+    refused = {**row, "bounds": {}, "refused": "saturated"}
+    assert with_proof(refused, 3.0)["least_by"] == "proof"
+    nothing = with_proof(refused, None)
+    assert (nothing["least_per_release"], nothing["least_by"]) == (None, "nothing")

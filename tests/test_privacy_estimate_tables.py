@@ -14,13 +14,14 @@ from tfartgen.privacy_estimate import LARGEST_RATIO
 EXAMPLES = 2000
 
 
-def mu(gamma, chebyshev=0.3, cantelli=0.25, saw_yang_mo=0.4, refused=None):
+def mu(gamma, chebyshev=0.3, cantelli=0.25, saw_yang_mo=0.4, refused=None, least_by="estimate"):
     values = {"chebyshev": chebyshev, "cantelli": cantelli, "saw_yang_mo": saw_yang_mo}
     bounds = {
         name: {"per_example": value, "per_release": value * EXAMPLES}
         for name, value in values.items()
     }
-    return {"gamma": gamma, "refused": refused, "bounds": {} if refused else bounds}
+    row = {"gamma": gamma, "refused": refused, "bounds": {} if refused else bounds}
+    return {**row, "least_by": least_by, "least_per_release": 0.75}
 
 
 DOCUMENT = {
@@ -123,6 +124,12 @@ def test_bounds_of_a_record_and_of_a_release():
         end = heading.index(name) + len(name)
         assert row(told, "0.05")[:end].endswith(f" {cell}"), name
     assert "per release of 2,000" in told
+
+
+def test_what_is_proven_for_a_whole_release_is_said_where_it_is_less():
+    proven = "For a whole release less is proven, and holds for every record: 0.75 nats."
+    assert proven in flat(mu=[mu(0.05), mu(0.1, refused="saturated", least_by="proof")])
+    assert "proven, and" not in flat(mu=[mu(0.05)])
 
 
 def test_a_refused_gamma_says_why_and_has_no_number():

@@ -134,9 +134,22 @@ def run(
         },
         "calibration": calibrated.to_json(),
         **found.document,
+        "mu": [_with_proof(row, sample.statement.get("kl_bound")) for row in found.document["mu"]],
         "formal": _formal(sample, found.document),
     }
     return StudyResult(found, space, (members, artificial), document)
+
+
+def _with_proof(row: dict[str, Any], kl_bound: Optional[float]) -> dict[str, Any]:
+    """A row of mu with the least that is known for a whole release: the estimate, or what is proven for every record."""
+    known: dict[str, Optional[float]] = {"proof": kl_bound}
+    if row["bounds"]:
+        known["estimate"] = row["bounds"]["saw_yang_mo"]["per_release"]
+    least = min(
+        (value, by) for by, value in [*known.items(), ("nothing", np.inf)] if value is not None
+    )
+    value = float(least[0]) if np.isfinite(least[0]) else None
+    return {**row, "least_per_release": value, "least_by": least[1]}
 
 
 def _formal(sample: ReleasedSample, document: dict[str, Any]) -> dict[str, Any]:

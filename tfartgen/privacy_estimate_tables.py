@@ -132,6 +132,11 @@ def _mu(document: Mapping[str, Any]) -> list[str]:
             for name in ("chebyshev", "cantelli", "saw_yang_mo")
         ]
         lines.append(f"{row['gamma']:>7g} {' '.join(cells[:3])}   {' '.join(cells[3:])}")
+    proven = [row for row in document["mu"] if row["least_by"] == "proof"]
+    if proven:
+        lines += _wrap(
+            f"For a whole release less is proven, and holds for every record: {proven[0]['least_per_release']:.3g} nats."
+        )
     return lines
 
 

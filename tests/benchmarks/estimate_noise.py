@@ -40,15 +40,10 @@ def main(argv):
         document = _estimate(at)
         rows.append({"noise_multiplier": float(sigma), **_row(document)})
     correlations = {
-        name: float(
-            stats.spearmanr([row["noise_multiplier"] for row in rows], [row[name] for row in rows])[
-                0
-            ]
-        )
-        for name in ("mean_loss", "mu", "members_to_controls")
+        name: _correlation(rows, name)
+        for name in ("mean_loss", "mu_estimate", "kl_bound", "mu", "members_to_controls")
     }
-    header = ("sigma", "epsilon", "mean loss", "mu", "members / controls", "saturated")
-    _report.print_table(header, [list(row.values())[:6] for row in rows])
+    _report.print_table(list(rows[0]), [list(row.values()) for row in rows])
     print(correlations)
     output = ROOT / "docs" / "results" / "estimate_noise"
     output.mkdir(parents=True, exist_ok=True)
@@ -67,6 +62,12 @@ def main(argv):
     print(f"written: {output / 'estimate_noise.json'}")
 
 
+def _correlation(rows, name):
+    """Spearman's, over the rows that have a value; without noise nothing is proven."""
+    pairs = [(row["noise_multiplier"], row[name]) for row in rows if row[name] is not None]
+    return float(stats.spearmanr(*zip(*pairs))[0])
+
+
 def _estimate(at):
     file = at / "estimate" / "privacy_estimate.json"
     if not file.exists():
@@ -76,6 +77,7 @@ def _estimate(at):
             f"--num_examples={FLAGS.num_examples}",
             f"--output={file.parent}",
             f"--gammas={_GAMMA}",
+            "--dimensions=8",
             "--seeds=3",
         )
     return json.loads(file.read_text(encoding="utf-8"))
@@ -86,7 +88,9 @@ def _row(document):
     return {
         "epsilon": document["formal"]["epsilon"],
         "mean_loss": document["mean_loss"],
-        "mu": bounds["saw_yang_mo"]["per_example"] if bounds else None,
+        "mu_estimate": bounds["saw_yang_mo"]["per_release"] if bounds else None,
+        "kl_bound": document["formal"]["kl_bound"],
+        "mu": document["mu"][0]["least_per_release"],
         "members_to_controls": document["members_to_controls"],
         "saturated_share": document["saturated_share"],
         "members_to_controls_interval": document["members_to_controls_interval"],

@@ -115,7 +115,9 @@ def _estimate_noise(document):
             f"{row['noise_multiplier']:g}",
             "unbounded" if row["epsilon"] is None else f"{row['epsilon']:,.4g}",
             f"{row['mean_loss']:.3g} ({row['mean_loss_low']:.3g} to {row['mean_loss_high']:.3g})",
-            "saturated" if row["mu"] is None else f"{row['mu']:.3g}",
+            "saturated" if row["mu_estimate"] is None else f"{row['mu_estimate']:.3g}",
+            "nothing" if row["kl_bound"] is None else f"{row['kl_bound']:.3g}",
+            "unbounded" if row["mu"] is None else f"{row['mu']:.3g}",
             "{:.3g} ({:.3g} to {:.3g})".format(
                 row["members_to_controls"], *row["members_to_controls_interval"]
             ),
@@ -127,7 +129,9 @@ def _estimate_noise(document):
         "sigma",
         "epsilon",
         "mean loss (range)",
-        f"mu, gamma {document['gamma']:g}",
+        f"mu per release, gamma {document['gamma']:g}: estimated",
+        "proven",
+        "the less",
         "members / controls (95%)",
         "saturated",
     )
