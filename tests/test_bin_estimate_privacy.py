@@ -112,7 +112,7 @@ def test_the_committed_generator_of_digits_is_estimated_in_80_columns(digits):
     assert out.startswith("Estimate of the expected privacy loss of leaving one record out")
     document = json.loads((output / "privacy_estimate.json").read_text())
     assert f"{document['mean_loss']:.3g} nats per artificial example" in out
-    assert f"{document['members_to_controls']:.3g} (95%: " in out
+    assert f"{document['members_to_controls']:.3g} (99%: " in out
     row = document["mu"][1]["bounds"]["saw_yang_mo"]
     assert f"{row['per_example']:.3g} " in out and f"{row['per_release']:.3g}\n" in out
     assert out.splitlines()[-4:] == [

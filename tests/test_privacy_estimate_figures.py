@@ -123,7 +123,7 @@ def test_titles_tell_ratio_and_interval_saturation_and_that_it_is_no_guarantee()
     above, below = figure.axes
     assert "25.0% are saturated" in above.get_title()
     assert texts(above)[0].startswith("mean at least 0.25")
-    assert "controls': 1.5 (95% interval 0.75 to 2.25)" in below.get_title()
+    assert "controls': 1.5 (99% interval 0.75 to 2.25)" in below.get_title()
     assert texts(below) == ["members: mean 0.15", "controls: mean 0.1"]
     assert "no guarantee" in figure._supxlabel.get_text()
     assert "typical records" in figure._supxlabel.get_text()
@@ -134,7 +134,7 @@ def test_a_ratio_at_its_limit_is_told_as_such():
     interval = [1000 * (1 - 1e-15), 1000.0]
     estimate = made([1.0, 2], members_to_controls=1000.0, members_to_controls_interval=interval)
     title = drawn(estimate).axes[1].get_title()
-    assert title.endswith("1,000 or more (95% interval 1,000 or more)")
+    assert title.endswith("1,000 or more (99% interval 1,000 or more)")
 
 
 @pytest.mark.parametrize("value", [0.0, 0.01, -0.01, 1e-12])

@@ -93,7 +93,7 @@ def test_the_estimate_and_what_it_is():
         "Estimate of the expected privacy loss of leaving one record out, in 16 principal components of pixels, k = 5: "
         "an estimate about typical records, not a guarantee. Mean loss 0.25 nats per artificial example "
         "range 0.0625 to 0.375 per release 500 nats for 2,000 examples imitation a copier fitted to the release "
-        "neighbours 0.125 +- 0.02 mixture 0.25 +- 0.04 Members / controls 1.5 (95%: 0.75 to 2.25), 359 of each "
+        "neighbours 0.125 +- 0.02 mixture 0.25 +- 0.04 Members / controls 1.5 (99%: 0.75 to 2.25), 359 of each "
         "Saturated 1.50% of the records; they own 2.25% of the examples mu: "
     )
     assert "at least 0.25" not in told and "Saturated:" not in told and "Clumped:" not in told
@@ -161,10 +161,10 @@ def test_clumped_examples_are_noted():
 @pytest.mark.parametrize(
     "value, interval, words",
     [
-        (LARGEST_RATIO, [LARGEST_RATIO] * 2, "1,000 or more (95%: 1,000 or more), 359 of each"),
-        (LARGEST_RATIO * (1 - 1e-12), [12.0, LARGEST_RATIO], "1,000 or more (95%: 12 or more), "),
-        (999.0, [870.0, 999.0], "999 (95%: 870 to 999), 359 of each"),
-        (0.001, [0.001, 0.5], "0.001 (95%: 0.001 to 0.5), 359 of each"),
+        (LARGEST_RATIO, [LARGEST_RATIO] * 2, "1,000 or more (99%: 1,000 or more), 359 of each"),
+        (LARGEST_RATIO * (1 - 1e-12), [12.0, LARGEST_RATIO], "1,000 or more (99%: 12 or more), "),
+        (999.0, [870.0, 999.0], "999 (99%: 870 to 999), 359 of each"),
+        (0.001, [0.001, 0.5], "0.001 (99%: 0.001 to 0.5), 359 of each"),
     ],
 )
 def test_the_largest_ratio_is_a_lower_bound(value, interval, words):

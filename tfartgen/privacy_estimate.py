@@ -25,7 +25,7 @@ MOST_SATURATED = 0.05
 #: Ratios are told up to here: beyond, controls lose next to nothing.
 LARGEST_RATIO = 1000.0
 #: Resampled means behind the interval of the ratio, and its two-sided level.
-_RESAMPLES, _LEVEL = 2000, 0.05
+_RESAMPLES, _LEVEL = 5000, 0.01
 #: Records up to which means are resampled; beyond, means are as good as normal.
 _BY_RESAMPLING = 2000
 #: Share of the candidates that the audit guesses.

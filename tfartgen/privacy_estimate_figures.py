@@ -220,7 +220,7 @@ def _draw_pooled(
         axes.stairs(shares, scale.edges, color=colour, ls=dashes, lw=1.8, label=text)
     ratio = _times(document["members_to_controls"])
     ends = dict.fromkeys(map(_times, document["members_to_controls_interval"]))
-    interval = f"95% interval {' to '.join(ends)}"
+    interval = f"99% interval {' to '.join(ends)}"
     count = len(estimate.pooled_controls)
     axes.set_title(
         f"{len(estimate.pooled_members):,} members and {count:,} controls, pooled\n"

@@ -64,7 +64,7 @@ def _loss(document: Mapping[str, Any]) -> list[str]:
         (
             "Members / controls",
             f"{_ratio(document['members_to_controls'])} "
-            f"(95%: {_interval(*document['members_to_controls_interval'])}), {controls['count']:,} of each",
+            f"(99%: {_interval(*document['members_to_controls_interval'])}), {controls['count']:,} of each",
         ),
         (
             "Saturated",

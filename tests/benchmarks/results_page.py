@@ -132,7 +132,7 @@ def _estimate_noise(document):
         f"mu per release, gamma {document['gamma']:g}: estimated",
         "proven",
         "the less",
-        "members / controls (95%)",
+        "members / controls (99%)",
         "saturated",
     )
     correlations = ", ".join(
