@@ -87,11 +87,13 @@ class Imitation:
       losses: expected privacy loss of each record, nats per artificial example, [records].
       owned: artificial examples of both samples that the record, and what is left out with it, owns, [records].
       saturated: whether samples resolve no more, so that the loss is "at least" this, [records].
+      structure: how the examples of the first sample lie among those of the second.
     """
 
     losses: np.ndarray
     owned: np.ndarray
     saturated: np.ndarray
+    structure: Structure
 
 
 def imitate(
@@ -140,7 +142,8 @@ def imitate(
     removal = _Removal(np.asarray(first), np.asarray(second), groups, owners[0], owners[1], k)
     losses, saturated = removal.result()
     inverse = np.ravel(inverse)
-    return Imitation(losses[inverse], removal.owned.sum(axis=0)[inverse], saturated[inverse])
+    owned = removal.owned.sum(axis=0)
+    return Imitation(losses[inverse], owned[inverse], saturated[inverse], removal.structure)
 
 
 def groups_of(records: np.ndarray, group_size: int) -> np.ndarray:
@@ -175,7 +178,7 @@ class _Removal:
         self.owned = np.stack([count[groups].sum(axis=1) for count in counts])
         listed = k + int(np.clip(self.owned[1].max(), _LISTED, _MOST_LISTED))
         self._near = neighbours.nearest(first, second, min(listed, len(second)))
-        self._structure = _structure(self._near.distances, self._second)
+        self.structure = _structure(self._near.distances, self._second)
 
     def result(self):
         """Losses and whether they are saturated, of each distinct record."""
@@ -189,7 +192,7 @@ class _Removal:
             is_own = (self._groups[removed] == self._first_owner[rows][:, None]).any(axis=1)
             for total, gain in zip(own, gains):
                 np.add.at(total, removed[is_own], gain[is_own])
-        own *= self._structure.dimensions / dimensions / np.maximum(self.owned[0], 1)
+        own *= self.structure.dimensions / dimensions / np.maximum(self.owned[0], 1)
         nearest, kth = own
         saturated = (kth > SATURATION) | (nearest > _NEAREST_SATURATION) | (left < self._k)
         return losses, saturated
@@ -229,7 +232,7 @@ class _Removal:
         short = ranks[:, -1] < self._k
         if short.any():
             after[:, short] = self._searched(rows[short], removed[short])
-        floor = self._structure.floor
+        floor = self.structure.floor
         return np.log(
             np.maximum(after, floor) / np.maximum(distances[:, [0, self._k - 1]].T, floor)
         )

@@ -91,6 +91,7 @@ class _Sides:
     mixture_error: float
     owned: np.ndarray
     saturated: np.ndarray
+    structure: estimation.Structure
 
     def of(self, chosen: np.ndarray) -> _Sides:
         """The same of some of the records."""
@@ -143,7 +144,7 @@ def estimate(
     document = {
         **_of_members(alone, name, pooled_losses, size),
         **_of_controls(pooled_losses, size, pooled.saturated, rng),
-        "structure": _structure(halves[0]),
+        "structure": _described(alone.structure),
         "copier_check": check,
         "mu": [_mu(losses, saturated, gamma, len(artificial)) for gamma in config.gammas],
         "attack": _attack(pooled_losses, size),
@@ -182,6 +183,7 @@ def _sides(
         mixture_error=alone.standard_error * config.group_size,
         owned=np.mean([one.owned for one in each], axis=0),
         saturated=np.any([one.saturated for one in each], axis=0),
+        structure=each[0].structure,
     )
     return sides, mixture
 
@@ -270,8 +272,7 @@ def ratio(members: Any, controls: Any) -> np.ndarray:
     return np.maximum(members, least) / np.maximum(controls, least)
 
 
-def _structure(half: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
-    measured = estimation.structure(*half)
+def _described(measured: estimation.Structure) -> dict[str, Any]:
     return {
         "apparent_dimensions": measured.dimensions,
         "clumping": measured.clumping,
