@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tfartgen import _validate, neighbours
+from tfartgen import _validate, beam_extra, neighbours
+
+_NEEDED_BY = "neighbours by Beam need"
 
 #: Rows of a block; two of them with 32 dimensions are compared in about a second.
 BLOCK = 2**14
@@ -46,7 +48,7 @@ def nearest(points: Any, others: Any, k: int, *, same: bool = False, label: str 
       ValueError: the extra is not installed, or k is not a positive whole number. Workers raise it for blocks
         that `neighbours.nearest` would refuse.
     """
-    step = _beam().ptransform_fn(_nearest)
+    step = beam_extra.beam(_NEEDED_BY).ptransform_fn(_nearest)
     return (points, others) | label >> step(_validate.positive_int("k", k), same)
 
 
@@ -80,7 +82,7 @@ def nearest_arrays(
     """
     points, others = neighbours.checked(points, others, k, same)
     _validate.positive_int("block", block)
-    beam_options = _beam().options.pipeline_options
+    beam_options = beam_extra.beam(_NEEDED_BY).options.pipeline_options
     parsed = beam_options.PipelineOptions(list(options or ()))
     shared = parsed.view_as(beam_options.GoogleCloudOptions).temp_location or ""
     with tempfile.TemporaryDirectory(prefix="tfartgen-") as local:
@@ -92,8 +94,8 @@ def nearest_arrays(
             _run(folder, starts, other_starts, k, same, runner, parsed)
             found = [_load(f"{folder}/nearest-{first}") for first in starts]
         finally:
-            if folder == remote and _file_systems().exists(folder):
-                _file_systems().delete([folder])
+            if folder == remote and beam_extra.file_systems().exists(folder):
+                beam_extra.file_systems().delete([folder])
     return neighbours.Neighbours(
         np.concatenate([part["distances"] for part in found]),
         np.concatenate([part["indices"] for part in found]),
@@ -102,7 +104,7 @@ def nearest_arrays(
 
 def _nearest(blocks: tuple[Any, Any], k: int, same: bool) -> Any:
     """What `nearest` is made of."""
-    beam = _beam()
+    beam = beam_extra.beam(_NEEDED_BY)
     points, others = blocks
     starts = beam.pvalue.AsList(points | "Starts of points" >> beam.Keys())
     other_starts = beam.pvalue.AsList(others | "Starts of others" >> beam.Keys())
@@ -163,7 +165,7 @@ def _run(
     runner: str,
     options: Any,
 ) -> None:
-    beam = _beam()
+    beam = beam_extra.beam(_NEEDED_BY)
     try:
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             points, others = (
@@ -204,28 +206,11 @@ def _save(path: str, **arrays: np.ndarray) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
     temporary = f"{path}.{secrets.token_hex(8)}.tmp"
-    with _file_systems().create(temporary) as file:
+    with beam_extra.file_systems().create(temporary) as file:
         file.write(content.getbuffer())
-    _file_systems().rename([temporary], [path])
+    beam_extra.file_systems().rename([temporary], [path])
 
 
 def _load(path: str) -> dict[str, np.ndarray]:
-    with _file_systems().open(path) as file, np.load(io.BytesIO(file.read())) as arrays:
+    with beam_extra.file_systems().open(path) as file, np.load(io.BytesIO(file.read())) as arrays:
         return dict(arrays)
-
-
-def _file_systems() -> Any:
-    from apache_beam.io.filesystems import FileSystems
-
-    return FileSystems
-
-
-def _beam() -> Any:
-    try:
-        import apache_beam
-        import apache_beam.options.pipeline_options
-    except ImportError as error:
-        raise ValueError(
-            f"neighbours by Beam need the extra [beam] ({error}): pip install 'tfartgen[beam]', or -e '.[beam]'"
-        ) from None
-    return apache_beam

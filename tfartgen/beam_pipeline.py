@@ -18,7 +18,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Callable, Union
 
-from tfartgen import artificial, dataset_formats
+from tfartgen import artificial, beam_extra, dataset_formats
+
+_NEEDED_BY = "--beam_runner needs"
 
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -50,7 +52,7 @@ def draw_parts(
     Raises:
       ValueError: the extra is not installed, there is no such runner, or a worker failed.
     """
-    beam_options = _beam().options.pipeline_options
+    beam_options = beam_extra.beam(_NEEDED_BY).options.pipeline_options
     parsed = beam_options.PipelineOptions(list(options))
     shared = parsed.view_as(beam_options.GoogleCloudOptions).temp_location or ""
     model, folder = pathlib.Path(model_path).resolve(), pathlib.Path(parts_folder).resolve()
@@ -69,11 +71,11 @@ def draw_parts(
     _run(functools.partial(_draw_staged, staging, plan), missing, runner, parsed)
     for index in missing:
         _fetch(_staged_part(staging, index), dataset_formats.part_path(folder, index))
-    _file_systems().delete([staging])
+    beam_extra.file_systems().delete([staging])
 
 
 def _run(task: Callable[[int], object], indices: Sequence[int], runner: str, options: Any) -> None:
-    beam = _beam()
+    beam = beam_extra.beam(_NEEDED_BY)
     try:
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             items = pipeline | "Parts" >> beam.Create(indices)
@@ -96,7 +98,7 @@ def _draw(model: str, plan: artificial.DrawPlan, folder: str, index: int) -> Non
 
 def _draw_staged(staging: str, plan: artificial.DrawPlan, index: int) -> None:
     """A worker's item, by way of an address that all workers reach."""
-    if _file_systems().exists(_staged_part(staging, index)):
+    if beam_extra.file_systems().exists(_staged_part(staging, index)):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = dataset_formats.part_path(pathlib.Path(folder), index)
@@ -143,7 +145,7 @@ def _staged_part(staging: str, index: int) -> str:
 
 def _send(source: pathlib.Path, target: str) -> None:
     """Copies a file to an address, where it appears whole."""
-    systems = _file_systems()
+    systems = beam_extra.file_systems()
     temporary = f"{target}.{secrets.token_hex(4)}.tmp"
     with open(source, "rb") as content, systems.create(temporary) as copy:
         shutil.copyfileobj(content, copy)
@@ -154,25 +156,8 @@ def _fetch(source: str, target: pathlib.Path) -> None:
     """Copies a file from an address; it appears whole."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with _file_systems().open(source) as content, open(temporary, "wb") as copy:
+        with beam_extra.file_systems().open(source) as content, open(temporary, "wb") as copy:
             shutil.copyfileobj(content, copy)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _file_systems() -> Any:
-    from apache_beam.io.filesystems import FileSystems
-
-    return FileSystems
-
-
-def _beam() -> Any:
-    try:
-        import apache_beam
-        import apache_beam.options.pipeline_options
-    except ImportError as error:
-        raise ValueError(
-            f"--beam_runner needs the extra [beam] ({error}): pip install 'tfartgen[beam]', or -e '.[beam]'"
-        ) from None
-    return apache_beam
