@@ -133,3 +133,15 @@ def wilson_interval(successes: int, trials: int, level: float = 0.95) -> tuple[f
     centre = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / trials / 4)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def proportion(successes: int, trials: int, level: float = 0.95) -> dict[str, Any]:
+    """A proportion with `wilson_interval`, JSON-able: successes, trials, rate, low, high."""
+    low, high = wilson_interval(successes, trials, level)
+    return {
+        "successes": int(successes),
+        "trials": int(trials),
+        "rate": successes / trials,
+        "low": low,
+        "high": high,
+    }
