@@ -131,6 +131,18 @@ class RowMaker:
         """How a student trains."""
         return dataclasses.replace(self._config.student, architecture=architecture, seed=seed)
 
+    def dp_student(self, architecture: str, seed: int) -> DPStudentConfig:
+        """How a student trains under DP-SGD."""
+        return DPStudentConfig(
+            epsilon=self._budget.epsilon,
+            delta=self._budget.delta,
+            batch_size=self.dp_batch_size,
+            steps=self._config.dp_steps,
+            architecture=architecture,
+            learning_rate=self._config.dp_learning_rate,
+            seed=seed,
+        )
+
     def pate_labels(self) -> list[Trial]:
         """The labelling of each seed, which the students of all architectures share."""
         return [self._trials.pate_labels(self.pate_config(seed)) for seed in self.seeds]
@@ -170,16 +182,7 @@ class RowMaker:
         return self._trials.real(self.student(architecture, seed))
 
     def _dp_sgd(self, architecture: str, seed: int) -> Trial:
-        config = DPStudentConfig(
-            epsilon=self._budget.epsilon,
-            delta=self._budget.delta,
-            batch_size=self.dp_batch_size,
-            steps=self._config.dp_steps,
-            architecture=architecture,
-            learning_rate=self._config.dp_learning_rate,
-            seed=seed,
-        )
-        return self._trials.dp_sgd(config)
+        return self._trials.dp_sgd(self.dp_student(architecture, seed))
 
     def _pate(self, architecture: str, seed: int) -> Trial:
         labelled = self._trials.pate_labels(self.pate_config(seed))

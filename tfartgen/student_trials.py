@@ -75,7 +75,7 @@ class StudentTrials:
         def compute() -> dict[str, Any]:
             cut = len(release.labels) - num_validation
             student = self._train((release.images[:cut], release.labels[:cut]), config)
-            own = _outcome(student, release.images[cut:], release.labels[cut:])
+            own = outcome(student, release.images[cut:], release.labels[cut:])
             return {**self._test(student), "artificial_accuracy": own.accuracy}
 
         return Trial("validation", settings, compute)
@@ -89,9 +89,8 @@ class StudentTrials:
             student, stretch = dp_students.train_dp_student(
                 self._data.train_split, self._data.num_classes, config
             )
-            cost = _cost(stretch, config.delta)
             count = len(self._data.train[1])
-            return {**self._test(student), **cost, **_facts(count, start)}
+            return {**self._test(student), **cost(stretch, config.delta), **_facts(count, start)}
 
         return Trial("dp_sgd", settings, compute)
 
@@ -108,7 +107,7 @@ class StudentTrials:
                 "labels": answers.labels.tolist(),
                 "vote_noise": answers.vote_noise,
                 "num_teachers": config.num_teachers,
-                **_cost(answers.stretch, config.delta),
+                **cost(answers.stretch, config.delta),
                 **_facts(len(answers.labels), start),
             }
 
@@ -145,12 +144,12 @@ class StudentTrials:
     def _test(self, student: tf.keras.Model) -> dict[str, Any]:
         images, labels = self._data.test
         return {
-            "outcome": _outcome(student, images, labels).as_json(),
+            "outcome": outcome(student, images, labels).as_json(),
             "diverged": diverged(student),
         }
 
 
-def _outcome(
+def outcome(
     student: tf.keras.Model, images: np.ndarray, labels: np.ndarray
 ) -> classification.Outcome:
     """What a student does; one that diverged says class 0, with no confidence, of every image."""
@@ -162,7 +161,8 @@ def diverged(network: tf.keras.Model) -> bool:
     return not all(np.isfinite(weight).all() for weight in network.get_weights())
 
 
-def _cost(stretch: accounting.Stretch, delta: float) -> dict[str, Any]:
+def cost(stretch: accounting.Stretch, delta: float) -> dict[str, Any]:
+    """What private training cost, the fields of `COSTS`."""
     spent = accounting.spent([stretch], delta)
     return {
         "epsilon": spent.epsilon,
