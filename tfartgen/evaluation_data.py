@@ -15,6 +15,7 @@ import numpy as np
 
 from tfartgen import _validate
 from tfartgen.data import PrivateData, Split
+from tfartgen.image_size import sides
 from tfartgen.released_data import ReleasedData
 
 Records = tuple[np.ndarray, np.ndarray]
@@ -106,7 +107,7 @@ def check_release(release: ReleasedData, data: EvaluationData) -> None:
     shape, expected = release.images.shape[1:], data.train[0].shape[1:]
     if shape != expected:
         raise ValueError(
-            f"{where} has images {_sides(shape)}, --dataset={data.name} has {_sides(expected)}; give the data that it "
+            f"{where} has images {sides(shape)}, --dataset={data.name} has {sides(expected)}; give the data that it "
             "was learned from, with the same --image_size"
         )
     if len(release.class_names) != data.num_classes:
@@ -121,10 +122,6 @@ def check_release(release: ReleasedData, data: EvaluationData) -> None:
                 "it was learned from"
             )
     require_classes(where, release.labels, release.class_names)
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def interleaved(releases: Sequence[ReleasedData], count: int) -> Records:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from tfartgen import figures
 from tfartgen.evaluation_tables import worst_class
-from tfartgen.whole_files import write_atomically
+from tfartgen.whole_files import write_atomically, write_json
 
 #: Columns of the CSV files.
 _CSV_FIELDS = (
@@ -51,7 +50,7 @@ def write(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Pat
             (folder / f"{name}.png").unlink(missing_ok=True)
     table = folder / "evaluation.csv"
     write_atomically(table, as_csv(document))
-    return [*paths, table, _write_json(document, folder / "evaluation.json")]
+    return [*paths, table, write_json(document, folder / "evaluation.json")]
 
 
 def write_sweep(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
@@ -60,7 +59,7 @@ def write_sweep(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathl
     paths = figures.draw_sweep(document, folder)
     table = folder / "sweep.csv"
     write_atomically(table, sweep_csv(document))
-    return [*paths, table, _write_json(document, folder / "sweep.json")]
+    return [*paths, table, write_json(document, folder / "sweep.json")]
 
 
 def summarize(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
@@ -79,11 +78,6 @@ def summarize(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
             f"Next:      look at {output}/{written[0].name}",
         ]
     )
-
-
-def _write_json(document: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
-    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    return path
 
 
 def as_csv(document: Mapping[str, Any]) -> str:

@@ -6,12 +6,18 @@ Each image is cropped and resized by itself; nothing is computed over a data set
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import tensorflow as tf
 
 MIN_SIDE = 8
 MAX_SIDE = 64
+
+
+def sides(shape: Iterable[int]) -> str:
+    """A shape for people: 28 x 28 x 1."""
+    return " x ".join(map(str, shape))
 
 
 def check_image_size(image_size: Any) -> Optional[int]:

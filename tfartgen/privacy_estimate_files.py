@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from tfartgen import exposure, privacy_estimate_figures
 from tfartgen.privacy_estimate_study import Records, StudyResult
 from tfartgen.released_sample import ReleasedSample
-from tfartgen.whole_files import write_atomically
+from tfartgen.whole_files import write_json
 
 
 def write(result: StudyResult, folder: pathlib.Path) -> list[pathlib.Path]:
@@ -26,12 +25,6 @@ def write(result: StudyResult, folder: pathlib.Path) -> list[pathlib.Path]:
     figure = folder / "privacy_estimate.png"
     privacy_estimate_figures.draw(result.estimate, result.document, figure)
     return [figure, write_json(result.document, folder / "privacy_estimate.json")]
-
-
-def write_json(document: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
-    """Writes a document."""
-    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    return path
 
 
 def write_comparison(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:

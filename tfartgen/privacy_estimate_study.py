@@ -10,6 +10,7 @@ import numpy as np
 
 from tfartgen import calibration, environment, estimation, feature_spaces, privacy_estimate
 from tfartgen.feature_spaces import FeatureSpace
+from tfartgen.image_size import sides
 from tfartgen.privacy_estimate import PrivacyEstimate, PrivacyEstimateConfig
 from tfartgen.released_sample import ReleasedSample
 
@@ -47,7 +48,7 @@ class Records:
         """
         if members.shape[1:] != controls.shape[1:]:
             raise ValueError(
-                f"--control={control_name} has images {_sides(controls)}, --dataset={name} has {_sides(members)}; "
+                f"--control={control_name} has images {sides(controls.shape[1:])}, --dataset={name} has {sides(members.shape[1:])}; "
                 "give records of the same kind"
             )
         known = {image.tobytes() for image in members}
@@ -91,8 +92,8 @@ def run(
     """
     if sample.images.shape[1:] != records.members.shape[1:]:
         raise ValueError(
-            f"{sample.folder} has images {_sides(sample.images)}, --dataset={records.name} has "
-            f"{_sides(records.members)}; give the data that it was learned from, with the same --image_size"
+            f"{sample.folder} has images {sides(sample.images.shape[1:])}, --dataset={records.name} has "
+            f"{sides(records.members.shape[1:])}; give the data that it was learned from, with the same --image_size"
         )
     half = len(sample.images) // 2
     estimation.require_examples(half, config.k)
@@ -169,7 +170,3 @@ def _formal(sample: ReleasedSample, document: dict[str, Any]) -> dict[str, Any]:
         "mean_loss_per_release": per_release,
         "mean_loss_within_kl_bound": None if kl_bound is None else per_release <= kl_bound,
     }
-
-
-def _sides(images: np.ndarray) -> str:
-    return " x ".join(map(str, images.shape[1:]))

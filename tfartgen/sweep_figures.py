@@ -17,7 +17,7 @@ from tfartgen import figure_style as style
 from tfartgen.figure_style import Look, Row
 
 #: Names and symbols of what is swept.
-_PARAMETERS = {"noise_multiplier": ("noise multiplier σ", "σ"), "epsilon": ("ε asked for", "ε")}
+PARAMETERS = {"noise_multiplier": ("noise multiplier σ", "σ"), "epsilon": ("ε asked for", "ε")}
 
 #: Least distance of two labels, as a share of the axis.
 _LABEL_DISTANCE = 0.07
@@ -33,7 +33,7 @@ def sweep(document: Mapping[str, Any]) -> Figure:
     own, and lines have a gap there.
     """
     real = document.get("real", [])
-    points, end = _placed(document["points"])
+    points, end = placed(document["points"])
     rows = [row for point in points for key in ("artificial", "dp_sgd") for row in point[key]]
     looks = style.architecture_looks([*rows, *real])
     figure = style.new_figure(5.8)
@@ -45,8 +45,8 @@ def sweep(document: Mapping[str, Any]) -> Figure:
             _lines(axes, [p for p in points if p["epsilon"] is None], kind, name, look)
         style.real_line(axes, real, name, look)
     start = style.accuracy_axis(axes.set_ylim, axes.set_ylabel, [*rows, *real])
-    _diverged_lane(axes, start, points, _PARAMETERS[document["parameter"]][1])
-    _privacy_axis(axes, points, end)
+    _diverged_lane(axes, start, points, PARAMETERS[document["parameter"]][1])
+    privacy_axis(axes, points, end)
     _parameter_axis(axes, points, document["parameter"])
     style.tidy(axes)
     axes.spines["top"].set_visible(True)
@@ -57,7 +57,7 @@ def sweep(document: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _placed(points: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], float]:
+def placed(points: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], float]:
     """Gives each point its `place` on the axis, in order, and says where no noise is."""
     finite = [point["epsilon"] for point in points if point["epsilon"] is not None]
     end = max(finite) * max(3, (max(finite) / min(finite)) ** 0.2) if finite else 1.0
@@ -116,7 +116,8 @@ def _diverged_lane(
         axes.text(x, height, text, fontsize=8, ha="center", va="top")
 
 
-def _privacy_axis(axes: Axes, points: Sequence[Mapping[str, Any]], end: float) -> None:
+def privacy_axis(axes: Axes, points: Sequence[Mapping[str, Any]], end: float) -> None:
+    """Makes the horizontal axis one of epsilon, for what `placed` returned."""
     finite = [point["epsilon"] for point in points if point["epsilon"] is not None]
     without_noise = len(finite) < len(points)
     lowest, highest = min([*finite, end]), end if without_noise else max(finite)
@@ -153,7 +154,7 @@ def _parameter_axis(axes: Axes, points: Sequence[Mapping[str, Any]], parameter: 
     labels = [style.number(points[position]["value"]) for position in kept]
     top.set_xticks([places[position] for position in kept], labels)
     top.xaxis.set_minor_locator(NullLocator())
-    top.set_xlabel(_PARAMETERS[parameter][0])
+    top.set_xlabel(PARAMETERS[parameter][0])
 
 
 def _kinds(points: Sequence[Mapping[str, Any]], real: Sequence[Row]) -> list[Line2D]:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import secrets
-from typing import Union
+from collections.abc import Mapping
+from typing import Any, Union
 
 
 def write_atomically(path: pathlib.Path, content: Union[str, bytes]) -> None:
@@ -24,3 +26,14 @@ def write_atomically(path: pathlib.Path, content: Union[str, bytes]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(document: Mapping[str, Any], path: pathlib.Path) -> pathlib.Path:
+    """Writes a document for people and programs; returns the path.
+
+    Raises:
+      OSError: as `write_atomically`.
+      ValueError: a number is not finite.
+    """
+    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    return path

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Membership attacks and the audit as text, for a terminal of 80 columns and for Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from tfartgen.evaluation_tables import Table, percent
+
+_WIDTH = 79
+
+#: An AUC from which an attack counts as one that can succeed.
+_SUCCEEDS = 0.9
+
+
+def table(document: Mapping[str, Any]) -> Table:
+    """Area under the ROC curve, accuracy, and members found at low false-positive rates."""
+    rates = document["settings"]["false_positive_rates"]
+    header = ("attack", "AUC", "accuracy %", *(f"at {100 * rate:g}% FPR" for rate in rates))
+    rows = []
+    for attack in document["attacks"]:
+        for role in ("main", "control", "memorised"):
+            name = f"{attack['target']}: {attack['name']}" if role == "main" else _ROLES[role]
+            rows.append((name, *_cells(attack[role], rates)))
+    return Table(header, tuple(rows))
+
+
+_ROLES = {"control": "  control, never saw them", "memorised": "  one that memorised"}
+
+
+def _cells(found: Mapping[str, Any], rates: Any) -> tuple[str, ...]:
+    auc, accuracy = found["auc"], found["accuracy"]
+    by_rate = {each["false_positive_rate"]: each for each in found["true_positive_rates"]}
+    return (
+        f"{auc['value']:.3f} ({auc['low']:.3f}-{auc['high']:.3f})",
+        percent(accuracy["rate"]),
+        *(percent(by_rate[rate]["rate"]) if rate in by_rate else "-" for rate in rates),
+    )
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The attacks one under the other, and what they mean, at most 80 columns wide."""
+    data = document["dataset"]
+    lines = [
+        f"Membership in the {data['num_train']:,} training records of {data['name']}: {data['num_members']:,} members, "
+        f"{data['num_non_members']:,} non-members, {data['num_references']:,} references"
+    ]
+    parts = [textwrap.fill(line, _WIDTH) for line in lines]
+    parts.append(_stacked(document))
+    parts.append("\n".join(textwrap.fill(line, _WIDTH) for line in headline(document)))
+    return "\n\n".join(parts)
+
+
+def _stacked(document: Mapping[str, Any]) -> str:
+    """The table with the name of each attack on a line of its own."""
+    full = table(document)
+    rows = []
+    for name, *cells in full.rows:
+        rows += [(name, *cells)] if name.startswith("  ") else [("  attack", *cells)]
+    lines = Table(("", *full.header[1:]), tuple(rows)).text().splitlines()
+    shown = [lines[0]]
+    names = [row[0] for row in full.rows]
+    for name, line in zip(names, lines[1:]):
+        shown += [line] if name.startswith("  ") else [name, line]
+    return "\n".join(shown)
+
+
+def headline(document: Mapping[str, Any]) -> list[str]:
+    """What the figures say, in sentences."""
+    sentences = [
+        "AUC with its 95% interval (0.5 is chance), balanced accuracy, and the share of members found where so many "
+        "non-members are called members. Intervals are over candidates, of one target each.",
+    ]
+    for attack in document["attacks"]:
+        sentences.append(_verdict(attack))
+    if any(not attack["published"] for attack in document["attacks"]):
+        sentences.append(
+            "Critics and students of real data are not part of a release; they show why not."
+        )
+    return [f"* {sentence}" for sentence in sentences]
+
+
+def _verdict(attack: Mapping[str, Any]) -> str:
+    """Whether more is found than in the control, and whether the attack could have found it."""
+    main, control, memorised = (attack[role]["auc"] for role in ("main", "control", "memorised"))
+    name = f"{attack['target']}, {attack['name']}".capitalize()
+    if not memorised["value"] >= _SUCCEEDS:
+        can = f"finds only {memorised['value']:.2f} in what memorised, so it proves little"
+    else:
+        can = f"could have succeeded ({memorised['value']:.2f} in what memorised)"
+    if not control["low"] <= 0.5 <= control["high"]:
+        return (
+            f"{name}: members and non-members differ without any training (control {control['value']:.3f}), so the "
+            f"attack's {main['value']:.3f} is to be held against that, not against 0.5; it {can}."
+        )
+    found = "finds members" if main["low"] > 0.5 else "is at chance"
+    return f"{name}: {found}; it {can}."
+
+
+def audit_text(document: Mapping[str, Any]) -> str:
+    """What an audit found, at most 80 columns wide."""
+    data, accountant = document["dataset"], document["accountant"]
+    percent_sure = f"{100 * document['confidence']:g}%"
+    title = (
+        f"Audit of a training on {data['num_train']:,} records of {data['name']}: {document['candidates']} canaries, "
+        f"{document['included']} of them planted by coins"
+    )
+    rows = [
+        (
+            f"guessed from the {_SCORE_NAMES[kind]}",
+            f"{found['correct']} of {found['guesses']}",
+            "-" if found["auc"] is None else f"{found['auc']:.3f}",
+            f"{found['lower_bound']:.2f}",
+        )
+        for kind, found in document["scores"].items()
+    ]
+    upper = accountant["epsilon"]
+    shown = "infinite" if upper is None else f"{upper:,.4g}"
+    lines = [
+        f"epsilon is at least {document['lower_bound']:.2f} with {percent_sure} confidence (Steinke et al. 2023), and the "
+        f"accountant says at most {shown} at delta {accountant['delta']:g}.",
+        _nesting(document),
+    ]
+    table = Table(("", "right", "AUC", "epsilon >="), tuple(rows)).text()
+    sentences = "\n".join(textwrap.fill(f"* {line}", _WIDTH) for line in lines)
+    return "\n\n".join([textwrap.fill(title, _WIDTH), table, sentences])
+
+
+_SCORE_NAMES = {"critic": "critic", "release": "noised mean embedding"}
+
+
+def _nesting(document: Mapping[str, Any]) -> str:
+    if not document["consistent"]:
+        return (
+            "THE LOWER BOUND IS ABOVE THE ACCOUNTANT'S EPSILON: the training spends more than it says. Do not publish "
+            "what it made, and report this as a bug."
+        )
+    return (
+        "The bounds nest. A low lower bound proves nothing by itself: hold it against the same audit without noise "
+        "(--train_setting=noise_multiplier=0), which shows what these canaries can tell."
+    )
