@@ -238,6 +238,28 @@ def test_an_audit_of_both_stages_stays_below_the_accountant(audited):
     assert json.loads((folder / "audit.json").read_text()) == result
 
 
+def test_the_document_of_an_audit_says_what_ran_and_where(audited):
+    (data, config, _, settings), result = audited
+    assert result["schema"] == "tfartgen.canary_audit/1"
+    assert {"date", "machine", "python", "versions"} <= set(result)
+    assert result["dataset"] == {"name": "shades", "num_train": data.train.num_examples}
+    assert result["settings"]["audit"] == vars(settings)
+    assert TrainConfig(**result["settings"]["train"]) == config
+    assert (result["candidates"], result["confidence"]) == (30, 0.95)
+
+
+def test_another_training_or_other_settings_are_another_folder():
+    config, settings = make_config(), AuditConfig(30)
+    name = canary_audit.folder_name(config, settings)
+    assert name == canary_audit.folder_name(make_config(), AuditConfig(30))
+    others = [
+        canary_audit.folder_name(make_config(steps=4), settings),
+        canary_audit.folder_name(config, AuditConfig(31)),
+        canary_audit.folder_name(config, AuditConfig(30, seed=1)),
+    ]
+    assert len({name, *others}) == 4 and all(each.startswith("audit-") for each in others)
+
+
 def test_coins_are_stored_before_the_training_and_used_again(tmp_path, monkeypatch):
     folder, data, seen = tmp_path / "audit", evaluation_samples.private(), []
 
@@ -321,11 +343,11 @@ def test_shuffled_batches_and_settings_out_of_range_are_refused(tmp_path):
         canary_audit.run(evaluation_samples.private(), make_config(sampling="shuffle"), tmp_path)
     assert not list(tmp_path.iterdir())
     for wrong, message in (
-        ({"num_canaries": 0}, "num_canaries must be a positive"),
-        ({"guesses": 201}, "guesses must be at most num_canaries=200, got 201"),
-        ({"guesses": 0}, "guesses must be a positive"),
-        ({"confidence": 1.0}, "confidence must be between"),
-        ({"seed": -1}, "seed must be a non-negative"),
+        ({"num_canaries": 0}, "--num_canaries must be a positive"),
+        ({"guesses": 201}, "--guesses must be at most --num_canaries=200, got 201"),
+        ({"guesses": 0}, "--guesses must be a positive"),
+        ({"confidence": 1.0}, "--confidence must be between"),
+        ({"seed": -1}, "--seed must be a non-negative"),
     ):
         with pytest.raises(ValueError, match=message):
             AuditConfig(**wrong)
@@ -375,6 +397,27 @@ def test_the_release_of_a_run_is_read_back(audited, tmp_path):
     release = run_models.load_release(copy_of_run(audited, tmp_path))
     assert release.released.numpy() and release.means.shape == (3, release.embedding.dim)
     assert release.means.numpy().any()
+
+
+def test_a_critic_that_has_learned_nothing_is_like_that_of_the_run(audited, tmp_path):
+    folder = copy_of_run(audited, tmp_path)
+    learned, fresh = run_models.load_critic(folder), run_models.new_critic(folder)
+    shapes = [weight.shape for weight in learned.get_weights()]
+    assert [weight.shape for weight in fresh.get_weights()] == shapes
+    assert any((a != b).any() for a, b in zip(learned.get_weights(), fresh.get_weights()))
+
+
+def test_scores_of_a_critic_are_in_the_order_of_the_records_however_many_there_are():
+    """One that says `[n, 1]`, as a network may: brightness in [-1, 1], and ten times the label."""
+    images, labels = evaluation_samples.shades(1001, 3)
+    found = run_models.critic_scores(
+        lambda pair: tf.reduce_mean(pair[0], [1, 2]) + 10 * tf.cast(pair[1], tf.float32)[:, None],
+        images,
+        labels,
+    )
+    assert found.shape == (1001,) and found.dtype == np.float64
+    expected = images.mean(axis=(1, 2, 3)) / 127.5 - 1 + 10 * labels
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -668,4 +668,8 @@ def test_only_figures_import_matplotlib_and_nothing_imports_pyplot():
         "evaluation_figures",
         "sweep_figures",
         "privacy_estimate_figures",
+        "inversion_figures",
+        "inversion_sweep_figure",
+        "picture_sheet",
+        "membership_figures",
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfartgen import figure_style, inversion_figures
+from tfartgen import figure_style, inversion_figures, inversion_sweep_figure
 from tfartgen.classification import proportion
 from tfartgen.packed_arrays import packed
 
@@ -272,7 +272,7 @@ def test_rings_are_where_a_face_is_found_as_well():
 
 
 def test_a_sweep_has_rates_by_epsilon_and_a_row_of_pictures_for_each_point():
-    figure = inversion_figures.sweep(sweep_document())
+    figure = inversion_sweep_figure.sweep(sweep_document())
     axes, found = figure.axes[0], by_label(figure.axes[0])
     finite, infinite = (bars.lines[0] for bars in found["artificial"])
     assert list(finite.get_xdata()) == [1.234, 10, 100] and axes.get_xscale() == "log"
@@ -302,7 +302,7 @@ def test_a_sweep_has_rates_by_epsilon_and_a_row_of_pictures_for_each_point():
 
 
 def test_a_sweep_shows_20_classes_and_says_that_there_are_more():
-    figure = inversion_figures.sweep(sweep_document(45))
+    figure = inversion_sweep_figure.sweep(sweep_document(45))
     assert len(heads(figure)) == 20
     assert "the first 20 of 45 classes" in title(figure)
 
@@ -311,7 +311,7 @@ def test_pictures_of_a_sweep_are_of_the_attack_that_does_best_without_privacy():
     made = sweep_document(parameter="epsilon")
     best = [row("real", 4, "mlp"), row("real", 1, "mlp", "classic")]
     made["inversion"]["real"] += best
-    figure = inversion_figures.sweep(made)
+    figure = inversion_sweep_figure.sweep(made)
     assert "MLP, strong attack" in title(figure)
     assert labels(figure)[1:] == [
         "real data / accuracy 87.5% / identified 4 of 4",
@@ -329,7 +329,7 @@ def every_figure(name="class {}"):
     long = point(0.0625, 1234.5, 1, rows=[row("dp_sgd", None)])
     long["inversion"][0]["accuracy"] = {"mean": 0.98765, "half_width": 0.01234}
     points = [long, point(12.5, 0.0123, 2), point(13, 0.01), point(0, None, 1)]
-    yield inversion_figures.sweep(sweep_document(points=points))
+    yield inversion_sweep_figure.sweep(sweep_document(points=points))
 
 
 def test_the_same_content_gives_the_same_bytes_and_is_left_alone(tmp_path):
@@ -339,7 +339,7 @@ def test_the_same_content_gives_the_same_bytes_and_is_left_alone(tmp_path):
         drawn = inversion_figures.reconstructions(*made, "strong", "cnn")
         figure_style.write_png(drawn, tmp_path / f"{name}1")
         figure_style.write_png(inversion_figures.rates(made[0]), tmp_path / f"{name}2")
-        figure_style.write_png(inversion_figures.sweep(swept), tmp_path / f"{name}3")
+        figure_style.write_png(inversion_sweep_figure.sweep(swept), tmp_path / f"{name}3")
     for i in "123":
         assert (tmp_path / f"a{i}").read_bytes() == (tmp_path / f"b{i}").read_bytes()
         assert Image.open(tmp_path / f"a{i}").size[0] == 1000

@@ -7,7 +7,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tfartgen import class_figures, evaluation_figures, figure_style, sweep_figures
+from tfartgen import (
+    class_figures,
+    evaluation_figures,
+    figure_style,
+    inversion_sweep_figure,
+    sweep_figures,
+)
 
 #: Figures of an evaluation: the study that each is made from, and what draws it.
 EVALUATION_FIGURES = {
@@ -41,8 +47,14 @@ def draw_evaluation(document: Mapping[str, Any], folder: pathlib.Path) -> list[p
 
 
 def draw_sweep(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Draws a sweep over privacy; arguments, result and errors are those of `draw_evaluation`."""
-    return [_draw(sweep_figures.sweep(document), folder / "sweep.png")]
+    """Draws a sweep over privacy, and what an attack recovers along it if that was asked.
+
+    Arguments, result and errors are those of `draw_evaluation`.
+    """
+    drawn = {"sweep": sweep_figures.sweep}
+    if "inversion" in document:
+        drawn["sweep_inversion"] = inversion_sweep_figure.sweep
+    return [_draw(draw(document), folder / f"{name}.png") for name, draw in drawn.items()]
 
 
 def _draw(figure: Any, path: pathlib.Path) -> pathlib.Path:

@@ -245,18 +245,18 @@ class _Descent(tf.Module):
         for _ in tf.range(steps):
             self._look()
             self._step()
-        self._look(count=0)
+        self._look()
 
-    def _look(self, count: int = 1) -> None:
+    def _look(self) -> None:
         """Keeps the best, and stops what is confident enough or has not improved for long."""
         cost, confidence = self._cost(self._images, self._images)
         better = self.moving & (cost < self.best_cost)
         self.best.assign(tf.where(_per_image(better), self._images, self.best))
         self.best_cost.assign(tf.where(better, cost, self.best_cost))
         self.best_confidence.assign(tf.where(better, confidence, self.best_confidence))
-        self._idle.assign(tf.where(better, 0, self._idle + count))
+        self._idle.assign(tf.where(better, 0, self._idle))
         sure = (self.best_confidence >= self._config.threshold) & (self._config.threshold < 1)
-        self.moving.assign(self.moving & ~sure & (self._idle <= self._config.patience))
+        self.moving.assign(self.moving & ~sure & (self._idle < self._config.patience))
 
     def _step(self) -> None:
         before = tf.identity(self._images)
@@ -267,6 +267,7 @@ class _Descent(tf.Module):
         after = tf.clip_by_value(self._images, -1.0, 1.0)
         self._images.assign(tf.where(_per_image(self.moving), after, before))
         self.steps.assign_add(tf.cast(self.moving, tf.int32))
+        self._idle.assign_add(tf.ones_like(self._idle))
 
     def _cost(self, images: tf.Tensor, shown: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Cost of images of which the target is shown something, and its confidence, both `[n]`."""
@@ -288,7 +289,7 @@ class _Descent(tf.Module):
             images = tf.image.stateless_random_crop(padded, tf.shape(images), fold_in(seed, 0))
         if config.noise:
             noise = tf.random.stateless_normal(tf.shape(images), fold_in(seed, 1))
-            images += config.noise * noise
+            images = images + config.noise * noise
         return images
 
 

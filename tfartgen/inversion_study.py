@@ -286,7 +286,7 @@ def labels_of(names: Optional[Sequence[str]], data: EvaluationData) -> tuple[int
     """
     if names is None:
         return tuple(range(data.num_classes))
-    for name in names:
+    for name in names or ("",):
         if name not in data.class_names:
             some = ", ".join(data.class_names[:5]) + (", ..." if data.num_classes > 5 else "")
             raise ValueError(

@@ -108,6 +108,8 @@ def _records_or_class(document: Mapping[str, Any]) -> list[str]:
 def _power(document: Mapping[str, Any]) -> list[str]:
     """Whether the attack could have succeeded: an attack that fails on the unprotected target proves nothing."""
     rows = [r for r in document["rows"] if r["target"] == "real" and "top1" in r]
+    if not rows and any(r["target"] == "real" for r in document["rows"]):
+        return ["Every unprotected target diverged, so a low rate proves nothing."]
     if not rows:
         return [
             "No unprotected target was attacked beside (--targets=real), so a low rate proves nothing."

@@ -28,7 +28,7 @@ _ROLES: dict[str, dict[str, Any]] = {
     "control": {"ls": ":", "lw": 1.8, "zorder": 3},
     "main": {"ls": "-", "lw": 1.8, "zorder": 4},
 }
-_ROLE_NAMES = {"control": "control: no members", "memorised": "control: memorised members"}
+_ROLE_NAMES = {"control": "control: never saw them", "memorised": "one that memorised"}
 _CHANCE: dict[str, Any] = {"color": "#999999", "ls": "-.", "lw": 1.0, "zorder": 1}
 _BAND: dict[str, Any] = {"color": "#e4e4e4", "lw": 0, "zorder": 0}
 _MOST_COLUMNS = 3

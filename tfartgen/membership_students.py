@@ -8,6 +8,7 @@ stored results and nothing is trained twice.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
@@ -30,8 +31,8 @@ KINDS = {
     "dp_sgd": "student of DP-SGD",
 }
 
-#: From logits of the candidates, their labels, and whether shadow models are like the target, to scores.
-Scores = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
+#: What an attack gets: logits of the records, their labels, shadow models, and whether these are like the target.
+Group = tuple[np.ndarray, np.ndarray, Sequence[Trial], bool]
 
 #: Records of the student that memorises.
 _MEMORISED = 500
@@ -98,7 +99,13 @@ class StudentAttacks:
     def trials(self) -> list[Trial]:
         """All models."""
         targets = [self._target(kind) for kind in self._config.kinds]
-        return [*targets, self._control(), self._memoriser(), *self._shadows()]
+        return [
+            *targets,
+            self._control(),
+            self._memoriser(),
+            *self._shadows(),
+            *self._lot_shadows(),
+        ]
 
     def run(self, progress: Callable[[int], object] = lambda count: None) -> list[dict[str, Any]]:
         """Trains what is not stored yet, and attacks it.
@@ -116,48 +123,57 @@ class StudentAttacks:
         ]
 
     def _by_loss(self, kind: str) -> dict[str, Any]:
-        def scores(outputs: np.ndarray, labels: np.ndarray, online: bool) -> np.ndarray:
-            del online  # no shadow models
-            return membership.loss_scores(outputs, labels)
-
-        return self._attack(kind, "loss threshold", scores)
+        return self._attack(
+            kind, "loss threshold", lambda group: membership.loss_scores(*group[:2])
+        )
 
     def _by_likelihood_ratio(self, kind: str) -> list[dict[str, Any]]:
+        """Online where shadow models are like the target; in others, records leave other traces than these know."""
         if not self._config.shadow_models:
             return []
-        shadows = [self._logits(trial) for trial in self._shadows()]
-        trained_on = self._trained_on()[:, : len(self._candidates.records[1])]
 
-        def scores(outputs: np.ndarray, labels: np.ndarray, online: bool) -> np.ndarray:
-            target = membership.confidence_logits(outputs, labels)
-            others = np.stack([membership.confidence_logits(each, labels) for each in shadows])
-            return membership.likelihood_ratio_scores(target, others, trained_on, online)
+        def scores(group: Group) -> np.ndarray:
+            logits, labels, shadows, online = group
+            target = membership.confidence_logits(logits, labels)
+            outputs = np.stack(
+                [membership.confidence_logits(self._logits(each), labels) for each in shadows]
+            )
+            trained_on = self._halves(len(shadows), len(labels))
+            return membership.likelihood_ratio_scores(target, outputs, trained_on, online)
 
         return [self._attack(kind, "likelihood ratio", scores)]
 
-    def _attack(self, kind: str, name: str, scores: Scores) -> dict[str, Any]:
-        """Online on a student like the shadow models; in others, records leave other traces than shadow models know."""
-        trial, candidates = self._target(kind), self._candidates
-        result, labels, online = self._store.result(trial), candidates.records[1], kind == "real"
-        few, count = self._num_memorised, len(candidates.members[1])
-        memorised = scores(self._logits(self._memoriser()), self._drawn_labels, False)
+    def _attack(
+        self, kind: str, name: str, scores: Callable[[Group], np.ndarray]
+    ) -> dict[str, Any]:
+        trial, candidates, online = self._target(kind), self._candidates, kind == "real"
+        result, labels, shadows = self._store.result(trial), candidates.records[1], self._shadows()
+        control = self._logits(self._control())
+        few, lots = self._few
+        memorised = scores((self._logits(self._memoriser()), lots[1], self._lot_shadows(), True))
+        rates = [rate for rate in candidates.rates if rate * few > 1 - 1e-9]
         return {
             "target": KINDS[kind],
             "name": name,
             "published": kind == "artificial",
             "accuracy": result["accuracy"],
             **{key: result[key] for key in COSTS if key in result},
-            "main": candidates.success(scores(self._logits(trial), labels, online)),
-            "control": candidates.success(scores(self._logits(self._control()), labels, online)),
-            "memorised": membership.success(memorised[:few], memorised[count:], candidates.rates),
+            "main": candidates.success(scores((self._logits(trial), labels, shadows, online))),
+            "control": candidates.success(scores((control, labels, shadows, online))),
+            "memorised": membership.success(memorised[:few], memorised[few:], rates),
         }
 
     def _logits(self, trial: Trial) -> np.ndarray:
         return unpacked(self._store.result(trial)["logits"])
 
-    @property
-    def _num_memorised(self) -> int:
-        return min(_MEMORISED, len(self._candidates.members[1]))
+    @functools.cached_property
+    def _few(self) -> tuple[int, Records]:
+        """How many, and as many members and non-members with labels drawn by lot, which can be known by heart alone."""
+        candidates = self._candidates
+        few = min(_MEMORISED, len(candidates.members[1]))
+        images = np.concatenate([candidates.members[0][:few], candidates.non_members[0][:few]])
+        labels = np.random.default_rng(0).integers(self._num_classes, size=2 * few)
+        return few, (images, labels.astype(np.int32))
 
     def _target(self, kind: str) -> Trial:
         """The student that is asked about."""
@@ -185,38 +201,41 @@ class StudentAttacks:
         return self._plain("control", 1, lambda: self._candidates.references)
 
     def _memoriser(self) -> Trial:
-        """A student of a few members and of labels drawn by lot, which can be known by heart alone."""
-        few = self._num_memorised
-        images = self._candidates.members[0]
-        return self._plain("memoriser", 2, lambda: (images[:few], self._drawn_labels[:few]))
-
-    @property
-    def _drawn_labels(self) -> np.ndarray:
-        """A label by lot for each candidate."""
-        count = len(self._candidates.records[1])
-        return np.random.default_rng(0).integers(self._num_classes, size=count).astype(np.int32)
+        """A student of a few members, and of labels by lot."""
+        few, (images, labels) = self._few
+        return self._plain("memoriser", 2, lambda: (images[:few], labels[:few]), by_lot=True)
 
     def _shadows(self) -> list[Trial]:
         """Students of random halves of all records."""
-        return [
-            self._plain(f"shadow of {self._config.shadow_models}", 1000 + i, self._half(i))
-            for i in range(self._config.shadow_models)
-        ]
+        return self._of_halves("shadow", 1000, lambda: self._candidates.pool)
 
-    def _half(self, number: int) -> Callable[[], Records]:
-        def records() -> Records:
-            images, labels = self._candidates.pool
-            chosen = self._trained_on()[number]
-            return images[chosen], labels[chosen]
+    def _lot_shadows(self) -> list[Trial]:
+        """Students of random halves of the records whose labels were drawn by lot."""
+        return self._of_halves("lot shadow", 2000, lambda: self._few[1], by_lot=True)
 
-        return records
+    def _of_halves(
+        self, role: str, seed: int, pool: Callable[[], Records], by_lot: bool = False
+    ) -> list[Trial]:
+        models = self._config.shadow_models
 
-    def _trained_on(self) -> np.ndarray:
-        """Which shadow model sees which record of the pool, bool `[models, records]`: each record is in half of them."""
-        models, count = self._config.shadow_models, len(self._candidates.pool[1])
+        def half(number: int) -> Callable[[], Records]:
+            def records() -> Records:
+                images, labels = pool()
+                chosen = self._halves(models, len(labels))[number]
+                return images[chosen], labels[chosen]
+
+            return records
+
+        name = f"{role} of {models}"
+        return [self._plain(name, seed + i, half(i), by_lot=by_lot) for i in range(models)]
+
+    def _halves(self, models: int, count: int) -> np.ndarray:
+        """Which shadow model sees which record, bool `[models, count]`: each record is in half of them.
+
+        The choice for a record does not depend on how many come after it.
+        """
         rng = np.random.default_rng(0)
-        order = np.argsort(rng.random([models, count]), axis=0)
-        return order < models // 2
+        return (np.argsort(rng.random([count, models]), axis=1) < models // 2).T
 
     def _plain(
         self,
@@ -224,6 +243,7 @@ class StudentAttacks:
         seed: int,
         records: Callable[[], Records],
         settings: Mapping[str, Any] = types.MappingProxyType({}),
+        by_lot: bool = False,
     ) -> Trial:
         config = self._maker.student(self._config.architecture, seed)
 
@@ -231,7 +251,7 @@ class StudentAttacks:
             images, labels = records()
             return students.train_student(images, labels, self._num_classes, config), {}
 
-        return self._trial(role, config, settings, train)
+        return self._trial(role, config, settings, train, by_lot)
 
     def _trial(
         self,
@@ -239,7 +259,9 @@ class StudentAttacks:
         config: Any,
         settings: Mapping[str, Any],
         train: Callable[[], tuple[tf.keras.Model, dict[str, Any]]],
+        by_lot: bool = False,
     ) -> Trial:
+        """A model, and its logits on the candidates, or on those whose labels were drawn by lot."""
         known = {
             "candidates": self._candidates.digest,
             "role": role,
@@ -249,7 +271,8 @@ class StudentAttacks:
 
         def compute() -> dict[str, Any]:
             student, facts = train()
-            outputs = students.logits(student, self._candidates.records[0]).astype(np.float32)
+            shown = self._few[1][0] if by_lot else self._candidates.records[0]
+            outputs = students.logits(student, shown).astype(np.float32)
             others = self._candidates.non_members
             return {
                 **facts,

@@ -61,6 +61,7 @@ class Candidates:
       name: of the data set.
       train: all training records, uint8 `[n, height, width, channels]` and integers `[n]`.
       members: some of them.
+      rest: the other ones.
       non_members: records that were not trained on.
       references: further records that were not trained on, which the attacker knows.
       rates: false-positive rates that the non-members bear.
@@ -71,6 +72,7 @@ class Candidates:
     name: str
     train: Records
     members: Records
+    rest: Records
     non_members: Records
     references: Records
     rates: tuple[float, ...]
@@ -99,7 +101,7 @@ class Candidates:
         """
         rng = np.random.default_rng(config.seed)
         train, held_out = private.train.arrays(), private.held_out.arrays()
-        held_out, notes = _fresh(train, held_out)
+        held_out, notes = _fresh(held_out, "held-out record(s)", train, "training record")
         order = rng.permutation(len(held_out[1]))
         if others is None:
             half = len(order) // 2
@@ -109,6 +111,9 @@ class Candidates:
             membership.refuse_overlap(train[0], records[0], where)
             non_members = _take(records, rng.permutation(len(records[1])))
             references = _take(held_out, order)
+        # A non-member that is a reference, too, would be told by that alone.
+        references, dropped = _fresh(references, "reference(s)", non_members, "non-member")
+        notes += dropped
         for kind, some in (("non-members", non_members), ("references", references)):
             if len(some[1]) < 2:
                 raise ValueError(
@@ -118,16 +123,16 @@ class Candidates:
         if config.num_candidates is not None:
             count = _at_most(config.num_candidates, count)
         non_members = _take(non_members, slice(count))
-        members = _take(train, rng.permutation(len(train[1]))[:count])
+        positions = rng.permutation(len(train[1]))
+        members, rest = _take(train, positions[:count]), _take(train, np.sort(positions[count:]))
         rates = membership.measurable_rates(count, config.false_positive_rates)
         notes += _rate_notes(count, rates, config)
         digest = hashlib.sha256()
         for array in (*train, *members, *non_members, *references):
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array))
-        return cls(
-            private.name, train, members, non_members, references, rates, notes, digest.hexdigest()
-        )
+        groups = train, members, rest, non_members, references
+        return cls(private.name, *groups, rates, notes, digest.hexdigest())
 
     def success(self, scores: np.ndarray) -> dict[str, Any]:
         """`membership.success` of scores of the members and, after them, the non-members."""
@@ -142,9 +147,7 @@ class Candidates:
     @functools.cached_property
     def pool(self) -> Records:
         """All records of the population: the candidates, and after them further ones."""
-        chosen = {image.tobytes() for image in self.members[0]}
-        rest = np.array([image.tobytes() not in chosen for image in self.train[0]], bool)
-        return _joined(self.records, _take(self.train, rest), self.references)
+        return _joined(self.records, self.rest, self.references)
 
     @property
     def train_split(self) -> Split:
@@ -161,13 +164,15 @@ def _take(records: Records, positions: Any) -> Records:
     return records[0][positions], records[1][positions]
 
 
-def _fresh(train: Records, held_out: Records) -> tuple[Records, tuple[str, ...]]:
-    """The held-out records that equal no training record; some data sets hold a picture twice."""
-    known = {image.tobytes() for image in train[0]}
-    fresh = np.array([image.tobytes() not in known for image in held_out[0]], bool)
+def _fresh(
+    records: Records, what: str, known: Records, known_as: str
+) -> tuple[Records, tuple[str, ...]]:
+    """The records that equal no known one, and a note on others; some data sets hold a picture twice."""
+    seen = {image.tobytes() for image in known[0]}
+    fresh = np.array([image.tobytes() not in seen for image in records[0]], bool)
     dropped = int((~fresh).sum())
-    note = f"{dropped} held-out record(s) equal a training record, and are left out"
-    return _take(held_out, fresh), (note,) if dropped else ()
+    note = f"{dropped} {what} equal a {known_as}, and are left out"
+    return _take(records, fresh), (note,) if dropped else ()
 
 
 def _at_most(asked: int, available: int) -> int:

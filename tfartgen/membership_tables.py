@@ -27,7 +27,7 @@ def table(document: Mapping[str, Any]) -> Table:
     return Table(header, tuple(rows))
 
 
-_ROLES = {"control": "  control, never saw them", "memorised": "  one that memorised"}
+_ROLES = {"control": "  control, unseen", "memorised": "  memorised"}
 
 
 def _cells(found: Mapping[str, Any], rates: Any) -> tuple[str, ...]:
@@ -59,19 +59,34 @@ def _stacked(document: Mapping[str, Any]) -> str:
     rows = []
     for name, *cells in full.rows:
         rows += [(name, *cells)] if name.startswith("  ") else [("  attack", *cells)]
-    lines = Table(("", *full.header[1:]), tuple(rows)).text().splitlines()
-    shown = [lines[0]]
     names = [row[0] for row in full.rows]
-    for name, line in zip(names, lines[1:]):
-        shown += [line] if name.startswith("  ") else [name, line]
-    return "\n".join(shown)
+    blocks = []
+    for part in _that_fit(Table(("", *full.header[1:]), tuple(rows))):
+        lines = part.text().splitlines()
+        shown = [lines[0]]
+        for name, line in zip(names, lines[1:]):
+            shown += [line] if name.startswith("  ") else [name, line]
+        blocks.append("\n".join(shown))
+    return "\n\n".join(blocks)
+
+
+def _that_fit(whole: Table) -> list[Table]:
+    """The table, or where it is too wide several that have its first column in common."""
+    columns = list(zip(whole.header, *whole.rows))
+    parts = [columns[:2]]
+    for column in columns[2:]:
+        if sum(max(map(len, each)) + 2 for each in (*parts[-1], column)) - 2 > _WIDTH:
+            parts.append([columns[0]])
+        parts[-1].append(column)
+    return [Table(header, tuple(rows)) for header, *rows in (zip(*part) for part in parts)]
 
 
 def headline(document: Mapping[str, Any]) -> list[str]:
     """What the figures say, in sentences."""
     sentences = [
         "AUC with its 95% interval (0.5 is chance), balanced accuracy, and the share of members found where so many "
-        "non-members are called members. Intervals are over candidates, of one target each.",
+        "non-members are called members. Intervals are over candidates, of one target each. The control never saw "
+        "the candidates; another target was made to memorise its own.",
     ]
     for attack in document["attacks"]:
         sentences.append(_verdict(attack))
@@ -85,7 +100,8 @@ def headline(document: Mapping[str, Any]) -> list[str]:
 def _verdict(attack: Mapping[str, Any]) -> str:
     """Whether more is found than in the control, and whether the attack could have found it."""
     main, control, memorised = (attack[role]["auc"] for role in ("main", "control", "memorised"))
-    name = f"{attack['target']}, {attack['name']}".capitalize()
+    name = f"{attack['target']}, {attack['name']}"
+    name = name[0].upper() + name[1:]
     if not memorised["value"] >= _SUCCEEDS:
         can = f"finds only {memorised['value']:.2f} in what memorised, so it proves little"
     else:

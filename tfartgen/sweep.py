@@ -23,6 +23,7 @@ from tfartgen.evaluation_config import Budget, EvaluationConfig
 from tfartgen.evaluation_data import EvaluationData
 from tfartgen.evaluation_rows import RowMaker
 from tfartgen.released_data import ReleasedData
+from tfartgen.sweep_inversion import SweepInversion
 from tfartgen.train_config import TrainConfig, check_settings, configure, parse_setting
 from tfartgen.trials import TrialStore
 
@@ -107,6 +108,7 @@ class Sweep:
         config: SweepConfig,
         students: EvaluationConfig,
         folder: pathlib.Path,
+        inversion: bool = False,
     ):
         """Plans; nothing is trained yet.
 
@@ -116,12 +118,14 @@ class Sweep:
           config: what is swept.
           students: their architectures, seeds and methods.
           folder: where points and results go. Private.
+          inversion: whether students are attacked, too.
 
         Raises:
           ValueError: settings that the data does not carry.
         """
         self._private, self._data, self._config, self._students = private, data, config, students
         self._folder, self._store = folder, TrialStore(folder / "trials")
+        self._inversion = SweepInversion(data, students, self._store) if inversion else None
         self._trainings = [
             configure(private, **dict(config.train_settings), **{config.parameter: value})
             for value in config.values
@@ -146,6 +150,9 @@ class Sweep:
             points.append(self._point(name, value, training_config))
             tf.keras.backend.clear_session()
         progress("students of real data")
+        attacked = {}
+        if self._inversion is not None:
+            attacked["inversion"] = self._inversion.reference(_NO_BUDGET)
         return {
             "schema": SCHEMA,
             **environment.describe(),
@@ -163,6 +170,7 @@ class Sweep:
             },
             "points": points,
             "real": self._summaries("real", _NO_BUDGET),
+            **attacked,
         }
 
     def _summaries(self, method: str, budget: Budget) -> list[dict[str, Any]]:
@@ -190,7 +198,21 @@ class Sweep:
             "reason": reason,
             **(self._artificial(folder, result.model_path) if reason is None else _NOTHING_DRAWN),
             "dp_sgd": self._dp_sgd(epsilon, config.delta),
+            **self._attacked(folder, reason, epsilon, config.delta),
         }
+
+    def _attacked(
+        self, folder: pathlib.Path, reason: Optional[str], epsilon: Optional[float], delta: float
+    ) -> dict[str, Any]:
+        """What an inversion attack recovers at a point, from students of its release and of DP-SGD."""
+        if self._inversion is None:
+            return {}
+        rows = []
+        if reason is None and "artificial" in self._students.methods:
+            rows.append(self._inversion.artificial(_release(folder), _NO_BUDGET))
+        if epsilon is not None and "dp_sgd" in self._students.methods:
+            rows.append(self._inversion.dp_sgd(_budget(epsilon, delta)))
+        return {"inversion": rows}
 
     def _digest(self, config: TrainConfig) -> str:
         """Another setting or other data is another point."""
@@ -201,8 +223,7 @@ class Sweep:
         """Students of DP-SGD at a point's epsilon; none where that is infinite."""
         if epsilon is None:
             return []
-        # Trials are known by their settings, and the last digits of an epsilon should not make new ones.
-        return self._summaries("dp_sgd", Budget(float(f"{epsilon:.6g}"), delta))
+        return self._summaries("dp_sgd", _budget(epsilon, delta))
 
     def _artificial(self, folder: pathlib.Path, model_path: pathlib.Path) -> dict[str, Any]:
         """Students of all that was drawn at a point."""
@@ -225,7 +246,16 @@ class Sweep:
             count = self._config.num_examples or len(self._data.train[1])
             policy = artificial.LabelPolicy.uniform(model.spec.num_classes)
             generating.generate(model, artificial.DrawPlan(count, 0, policy), output, "npz")
-        return released_data.read(output)
+        return _release(folder)
+
+
+def _release(folder: pathlib.Path) -> ReleasedData:
+    return released_data.read(folder / "artificial")
+
+
+def _budget(epsilon: float, delta: float) -> Budget:
+    """Trials are known by their settings, and the last digits of an epsilon should not make new ones."""
+    return Budget(float(f"{epsilon:.6g}"), delta)
 
 
 def divergence(version: pathlib.Path, num_classes: int) -> Optional[str]:

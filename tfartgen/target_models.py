@@ -80,7 +80,7 @@ def _read(where: str, path: str) -> Any:
     if not pathlib.Path(path).exists():
         raise ValueError(f"{where} does not exist; give a .keras or .h5 file, or a SavedModel")
     try:
-        model = tf.keras.models.load_model(path, compile=False)
+        model = _loaded(path)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:150]
         raise ValueError(
@@ -97,6 +97,16 @@ def _read(where: str, path: str) -> Any:
     raise ValueError(
         f"{where} is no classifier: none of its signatures takes images alone and gives one output"
     )
+
+
+def _loaded(path: str) -> Any:
+    """A Keras model; what a SavedModel holds, where Keras did not write it."""
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except ValueError:
+        if not tf.saved_model.contains_saved_model(path):
+            raise
+        return tf.saved_model.load(path)
 
 
 def _described(outputs: Any) -> str:

@@ -14,12 +14,27 @@ import json
 import pathlib
 import re
 
-from tfartgen import evaluation_tables, privacy_estimate_tables, retrain_comparison
+from tfartgen import (
+    evaluation_tables,
+    inversion_tables,
+    membership_tables,
+    privacy_estimate_tables,
+    retrain_comparison,
+)
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 
-#: Blocks whose document has their name; those of all others are in `evaluation.json`.
-_OWN_FILES = ("sweep", "ablation", "estimate_noise", "privacy_estimate", "retraining")
+#: Documents of blocks; those of all others are in `evaluation.json`.
+_OWN_FILES = {
+    **{name: name for name in ("sweep", "ablation", "estimate_noise", "privacy_estimate")},
+    **{name: name for name in ("retraining", "inversion", "membership")},
+    "inversion_sentences": "inversion",
+    "inversion_cost": "inversion",
+    "membership_sentences": "membership",
+    "inversion_peer": "inversion_peer",
+    "audit": "audit",
+    "inversion_sweep": "sweep",
+}
 
 _BLOCK = re.compile(r"(<!-- results: (\S+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -38,7 +53,7 @@ def filled(page):
 
 def block(study, name):
     """Markdown of one block."""
-    file = name if name in _OWN_FILES else "evaluation"
+    file = _OWN_FILES.get(name, "evaluation")
     text = (DOCS / "results" / study / f"{file}.json").read_text(encoding="utf-8")
     return BLOCKS[name](json.loads(text))
 
@@ -142,7 +157,48 @@ def _estimate_noise(document):
     return f"{table}\n\nRank correlation with sigma: {correlations}."
 
 
+def _inversion(document):
+    tables = inversion_tables.tables(document)
+    return "\n\n".join(f"**{name}**\n\n{table.markdown()}" for name, table in tables.items())
+
+
+def _inversion_sweep(document):
+    """Identified at each point, of real data first."""
+    parameter = document["parameter"]
+    rows = [("-", "", *_attacked(row)) for row in document["inversion"]["real"]]
+    for point in document["points"]:
+        epsilon = "unbounded" if point["epsilon"] is None else f"{point['epsilon']:,.4g}"
+        rows += [(f"{point['value']:g}", epsilon, *_attacked(row)) for row in point["inversion"]]
+    header = (parameter.replace("_", " "), "epsilon", "target", "accuracy %", "identified %")
+    return evaluation_tables.Table(header, tuple(rows)).markdown()
+
+
+def _attacked(row):
+    return (
+        inversion_tables.TARGET_NAMES[row["target"]],
+        evaluation_tables.with_interval(row["accuracy"], 1),
+        inversion_tables.rate(row["top1"]) if "top1" in row else "diverged",
+    )
+
+
+def _inversion_peer(document):
+    rows = [tuple(str(value) for value in row.values()) for row in document["rows"]]
+    return evaluation_tables.Table(tuple(document["rows"][0]), tuple(rows)).markdown()
+
+
+def _sentences(lines):
+    return "\n".join(lines)
+
+
 BLOCKS = {
+    "inversion": _inversion,
+    "inversion_sentences": lambda document: _sentences(inversion_tables.headline(document)),
+    "inversion_cost": lambda document: inversion_tables.cost_table(document).markdown(),
+    "inversion_sweep": _inversion_sweep,
+    "inversion_peer": _inversion_peer,
+    "membership": lambda document: membership_tables.table(document).markdown(),
+    "membership_sentences": lambda document: _sentences(membership_tables.headline(document)),
+    "audit": lambda document: _verbatim(membership_tables.audit_text(document)),
     "ablation": _ablation,
     "estimate_noise": _estimate_noise,
     "privacy_estimate": lambda document: _verbatim(privacy_estimate_tables.text(document)),
