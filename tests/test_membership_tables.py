@@ -12,7 +12,7 @@ LONG = "a_data_set_with_a_name_that_nobody_would_type_" * 3
 
 
 def result(mean, rates=(0.01, 0.001), count=1000):
-    rng = np.random.default_rng(round(10 * mean))
+    rng = np.random.default_rng(round(abs(10 * mean)))
     return membership.success(rng.normal(mean, 1, count), rng.normal(0, 1, count), rates)
 
 

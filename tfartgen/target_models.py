@@ -88,12 +88,10 @@ def _read(where: str, path: str) -> Any:
         ) from None
     if isinstance(model, tf.keras.Model):
         return lambda images: model(images, training=False)
-    signatures = list(getattr(model, "signatures", {}).values())
-    for signature in signatures:
+    for key, signature in getattr(model, "signatures", {}).items():
         inputs = signature.structured_input_signature[1]
         if len(inputs) == 1 and len(signature.structured_outputs) == 1:
-            (name,) = inputs
-            return lambda images: next(iter(signature(**{name: images}).values()))
+            return _called(model, key, *inputs)
     raise ValueError(
         f"{where} is no classifier: none of its signatures takes images alone and gives one output"
     )
@@ -107,6 +105,20 @@ def _loaded(path: str) -> Any:
         if not tf.saved_model.contains_saved_model(path):
             raise
         return tf.saved_model.load(path)
+
+
+def _called(model: Any, key: str, name: str) -> Any:
+    """A signature as a function of images alone; it checks their shape, which a signature does not."""
+    shape = model.signatures[key].structured_input_signature[1][name].shape
+
+    def call(images: tf.Tensor) -> tf.Tensor:
+        if not shape.is_compatible_with(images.shape):
+            raise ValueError(f"{name} must be {shape}, got {images.shape}")
+        # The variables live as long as the model, to which a signature holds no reference.
+        (outputs,) = model.signatures[key](**{name: images}).values()
+        return outputs
+
+    return call
 
 
 def _described(outputs: Any) -> str:
