@@ -197,8 +197,8 @@ def test_the_critic_of_a_run_is_attacked(infer, tmp_path, monkeypatch):
     """One that says how bright a record is, as if it had been trained."""
     seen = []
 
-    def of_run(run_dir, shape):
-        seen.append((run_dir, shape))
+    def of_run(run_dir, train):
+        seen.append((run_dir, train.arrays()[0].shape[1:]))
         return "critic"
 
     def scores(critic, images, labels):
@@ -206,7 +206,7 @@ def test_the_critic_of_a_run_is_attacked(infer, tmp_path, monkeypatch):
 
     monkeypatch.setattr(membership_critic, "of_run", of_run)
     monkeypatch.setattr(membership_critic, "memorising", lambda *_: "critic")
-    monkeypatch.setattr(run_models, "new_critic", lambda _: "critic")
+    monkeypatch.setattr(run_models, "new_critic", lambda *_: "critic")
     monkeypatch.setattr(run_models, "critic_scores", scores)
     assert infer("--run_dir=runs/toy", "--students=none") == 0
     assert seen == [("runs/toy", (8, 8, 1))]
@@ -231,7 +231,9 @@ def test_an_audit_prints_both_bounds_and_trains_once(infer, tmp_path, capsys):
     assert f"epsilon is at least {document['lower_bound']:.2f} with 95% confidence" in shown
     assert "the accountant says at most infinite at delta 1e-05" in shown
     assert "The bounds nest." in shown and "exceeds" not in err
-    assert f"Written: {path.relative_to(tmp_path)}" in shown and "PRIVATE" in out
+    folder = path.parent.relative_to(tmp_path)
+    assert f"Written: evaluations/noise/audit.json, and {folder}" in shown and "PRIVATE" in out
+    assert (tmp_path / "evaluations/noise/audit.json").read_text() == path.read_text()
     before = {each: each.stat().st_mtime_ns for each in path.parent.glob("run/**/ckpt*")}
     assert before and infer(*given) == 0
     assert {each: each.stat().st_mtime_ns for each in path.parent.glob("run/**/ckpt*")} == before
@@ -288,7 +290,7 @@ def test_an_attack_that_is_stopped_says_how_to_go_on(infer, monkeypatch, capsys)
         ("--students=real,none", "--students=real,none: none goes with no other student"),
         ("--students=artificial", "--students=artificial needs a release; give --artificial, or"),
         ("--architecture=vgg", "--architecture must be one of logistic_regression, .* got 'vgg'"),
-        ("--shadow_models=7", "--shadow_models=7 must be 0, .*, or at least 8"),
+        ("--shadow_models=7", "--shadow_models=7 must be 0, .*, or an even number from 8"),
         ("--student_steps=0", "--student_steps must be a positive whole number, got 0"),
         ("--dp_steps=0", "--dp_steps must be a positive whole number, got 0"),
         ("--epsilon=0", "--epsilon must be a positive number, got 0"),

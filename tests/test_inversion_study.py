@@ -22,7 +22,7 @@ from tfartgen.classification import proportion, wilson_interval
 from tfartgen.evaluation_config import Budget, EvaluationConfig
 from tfartgen.evaluation_data import EvaluationData
 from tfartgen.evaluation_rows import RowMaker
-from tfartgen.inversion import STRONG, Inversion
+from tfartgen.inversion import CLASSIC, Inversion
 from tfartgen.inversion_judge import JudgeConfig
 from tfartgen.inversion_study import InversionStudy, InversionStudyConfig
 from tfartgen.inversion_targets import TargetTrials
@@ -30,7 +30,7 @@ from tfartgen.packed_arrays import unpacked
 from tfartgen.students import StudentConfig
 from tfartgen.trials import TrialStore
 
-ATTACK = dataclasses.replace(STRONG, steps=40, starts=("grey",))
+ATTACK = dataclasses.replace(CLASSIC, steps=40)
 CONFIG = InversionStudyConfig(
     targets=("real", "artificial"),
     architectures=("logistic_regression",),
@@ -52,7 +52,7 @@ STUDENTS = EvaluationConfig(
 
 @pytest.fixture(name="quick", scope="module", autouse=True)
 def _quick():
-    """A strong attack of few steps and one start."""
+    """Few steps, and those of the attack that is quick to compile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(inversion_study.ATTACKS, "strong", ATTACK)
         yield

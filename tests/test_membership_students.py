@@ -189,9 +189,13 @@ def test_without_shadow_models_there_is_the_loss_alone_and_rates_that_are_asked_
     "wrong, message",
     [
         ({"kinds": ("pate",)}, "--students must be one of real, artificial, dp_sgd, got 'pate'"),
-        ({"shadow_models": 7}, "--shadow_models=7 must be 0, .*, or at least 8"),
-        ({"shadow_models": -1}, "--shadow_models=-1 must be 0, .*, or at least 8"),
-        ({"shadow_models": float("nan")}, "--shadow_models=nan must be 0, .*, or at least 8"),
+        ({"shadow_models": 7}, "--shadow_models=7 must be 0, .*, or an even number from 8"),
+        ({"shadow_models": 9}, "--shadow_models=9 must be 0, .*, or an even number from 8"),
+        ({"shadow_models": -1}, "--shadow_models=-1 must be 0, .*, or an even number from 8"),
+        (
+            {"shadow_models": float("nan")},
+            "--shadow_models=nan must be 0, .*, or an even number from 8",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(wrong, message):

@@ -276,10 +276,10 @@ def _run(tmp_path_factory):
 
 def test_the_critic_of_a_run_and_those_beside_it(run):
     candidates = choose(noise(40, 0, 16), noise(80, 1, 16))
-    (attack,) = membership_study.of_critic(candidates, str(run))
+    (attack,) = membership_study.of_critic(candidates, str(run), MembershipConfig())
     assert attack["target"] == "critic (not released)" and attack["published"] is False
     assert attack["memorised"]["auc"]["value"] >= 0.9
-    for role in ("main", "control"):  # of weights that no seed fixes: four standard deviations
+    for role in ("main", "control"):  # four standard deviations over initial weights
         assert attack[role]["auc"]["value"] == pytest.approx(0.5, abs=0.26)
         assert attack[role]["num_members"] == 40
     assert attack["memorised"]["num_non_members"] == 40
@@ -290,7 +290,7 @@ def test_a_critic_that_knows_its_records_is_found_out(run, monkeypatch):
     knowing = membership_critic.memorising(str(run), candidates.members, candidates.references)
     monkeypatch.setattr(membership_critic, "of_run", lambda *_: knowing)
     monkeypatch.setattr(membership_critic, "memorising", lambda *_: knowing)
-    (attack,) = membership_study.of_critic(candidates, str(run))
+    (attack,) = membership_study.of_critic(candidates, str(run), MembershipConfig())
     assert attack["main"]["auc"]["value"] == attack["memorised"]["auc"]["value"] >= 0.9
     assert attack["control"]["auc"]["value"] == pytest.approx(0.5, abs=0.26)
 
@@ -298,16 +298,19 @@ def test_a_critic_that_knows_its_records_is_found_out(run, monkeypatch):
 def test_runs_that_cannot_be_attacked_are_refused(run, tmp_path):
     candidates = choose(noise(40, 0, 16), noise(80, 1, 16))
     with pytest.raises(ValueError, match="nowhere holds no run; give the --run_dir of a finished"):
-        membership_study.of_critic(candidates, str(tmp_path / "nowhere"))
+        membership_study.of_critic(candidates, str(tmp_path / "nowhere"), MembershipConfig())
     message = f"--run_dir={run} has a critic of images 16 x 16 x 1, --dataset has 8 x 8 x 1; give"
     with pytest.raises(ValueError, match=message):
-        membership_study.of_critic(choose(), str(run))
+        membership_study.of_critic(choose(), str(run), MembershipConfig())
+    with pytest.raises(ValueError, match="was trained on other records than those of --dataset; give"):
+        other = choose(noise(40, 5, 16), noise(80, 1, 16))
+        membership_study.of_critic(other, str(run), MembershipConfig())
     without = shutil.copytree(run, tmp_path / "without")
     for name in ("config.json", "finished.json"):
         content = json.loads((without / name).read_text())
         (without / name).write_text(json.dumps({**content, "steps": 0}))
     with pytest.raises(ValueError, match="without holds a run without critic steps"):
-        membership_study.of_critic(candidates, str(without))
+        membership_study.of_critic(candidates, str(without), MembershipConfig())
 
 
 # The document.

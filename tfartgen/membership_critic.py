@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from tfartgen import run_models
-from tfartgen.data import to_float
+from tfartgen.data import Split, to_float
 from tfartgen.evaluation_data import Records
 from tfartgen.image_size import sides
 
@@ -16,24 +14,30 @@ from tfartgen.image_size import sides
 _STEPS, _BATCH, _RATE = 600, 32, 1e-3
 
 
-def of_run(run_dir: str, image_shape: Sequence[int]) -> tf.keras.Model:
-    """The critic of a finished run of such images.
+def of_run(run_dir: str, train: Split) -> tf.keras.Model:
+    """The critic of a finished run on these records.
 
     Raises:
       ValueError: there is none.
     """
-    own = run_models.finished_settings(run_dir)["image_shape"]
-    if tuple(own) != tuple(image_shape):
+    settings = run_models.finished_settings(run_dir)
+    own, given = settings["image_shape"], train.stream().element_spec[0].shape
+    if tuple(own) != tuple(given):
         raise ValueError(
-            f"--run_dir={run_dir} has a critic of images {sides(own)}, --dataset has {sides(image_shape)}; give the "
-            "data that it was trained on, with the same --image_size"
+            f"--run_dir={run_dir} has a critic of images {sides(own)}, --dataset has {sides(given)}; give the data that "
+            "it was trained on, with the same --image_size"
+        )
+    if settings.get("data_checksum", train.checksum()) != train.checksum():
+        raise ValueError(
+            f"--run_dir={run_dir} was trained on other records than those of --dataset; give the data that it was "
+            "trained on"
         )
     return run_models.load_critic(run_dir)
 
 
-def memorising(run_dir: str, members: Records, others: Records) -> tf.keras.Model:
+def memorising(run_dir: str, members: Records, others: Records, seed: int = 0) -> tf.keras.Model:
     """One of a run's architecture, trained without privacy to tell a few members from as many other records."""
-    learned = run_models.new_critic(run_dir)
+    learned = run_models.new_critic(run_dir, seed)
     optimizer = tf.keras.optimizers.legacy.Adam(_RATE)
     records = [
         (to_float(images), tf.constant(labels, tf.int32)) for images, labels in (members, others)

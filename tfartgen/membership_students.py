@@ -57,10 +57,11 @@ class StudentAttackConfig:
     def __post_init__(self) -> None:
         for kind in self.kinds:
             _validate.one_of("--students", kind, KINDS)
-        if self.shadow_models != 0 and not self.shadow_models >= _FEWEST_SHADOWS:
+        models = self.shadow_models
+        if models != 0 and (not models >= _FEWEST_SHADOWS or models % 2):
             raise ValueError(
-                f"--shadow_models={self.shadow_models} must be 0, for no likelihood-ratio attack, or at least "
-                f"{_FEWEST_SHADOWS}"
+                f"--shadow_models={models} must be 0, for no likelihood-ratio attack, or an even number from "
+                f"{_FEWEST_SHADOWS} on: each record is in half of them"
             )
 
 

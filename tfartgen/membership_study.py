@@ -208,51 +208,66 @@ def of_release(
             f"{release.folder} has images {sides(release.images.shape[1:])}, --dataset={candidates.name} has "
             f"{sides(images.shape[1:])}; give the data that it was learned from, with the same --image_size"
         )
-    space = feature_spaces.make(
-        "pca", config.dimensions, release.images, release.labels, len(release.class_names)
-    )
     noise = np.random.default_rng(config.seed).integers(
         -_COPY_NOISE, _COPY_NOISE + 1, candidates.members[0].shape
     )
     copies = np.clip(candidates.members[0].astype(int) + noise, 0, 255).astype(np.uint8)
-    points, artificial, references, copied = map(
-        space.embed, (images, release.images, candidates.references[0], copies)
-    )
+    references = candidates.references[0]
     half = len(references) // 2
-    attacks = []
-    for name, known, other in (
-        ("nearest", None, None),
-        ("nearest, calibrated", references, references[half:]),
-    ):
-        scores = (
-            membership.nearest_scores(points, artificial, known),
-            membership.nearest_scores(points, references[:half], other),
-            membership.nearest_scores(points, copied, known),
-        )
-        roles = zip(("main", "control", "memorised"), map(candidates.success, scores))
-        attacks.append({"target": "release", "name": name, "published": True, **dict(roles)})
-    return attacks
+    targets = {
+        "main": (release.images, references),
+        "control": (references[:half], references[half:]),
+        "memorised": (copies, references),
+    }
+    found = {role: _by_distance(images, *target, config) for role, target in targets.items()}
+    return [
+        {
+            "target": "release",
+            "name": name,
+            "published": True,
+            **{role: candidates.success(found[role][name]) for role in targets},
+        }
+        for name in ("nearest", "nearest, calibrated")
+    ]
 
 
-def of_critic(candidates: Candidates, run_dir: str) -> list[dict[str, Any]]:
+def _by_distance(
+    images: np.ndarray, artificial: np.ndarray, references: np.ndarray, config: MembershipConfig
+) -> dict[str, np.ndarray]:
+    """Scores of candidates in principal components of what is attacked, by the name of the attack."""
+    labels = np.zeros(
+        len(artificial), np.int32
+    )  # only a space of a student's features looks at them
+    space = feature_spaces.make("pca", config.dimensions, artificial, labels, 1)
+    points, released, known = map(space.embed, (images, artificial, references))
+    return {
+        "nearest": membership.nearest_scores(points, released),
+        "nearest, calibrated": membership.nearest_scores(points, released, known),
+    }
+
+
+def of_critic(
+    candidates: Candidates, run_dir: str, config: MembershipConfig
+) -> list[dict[str, Any]]:
     """The attack by the critic's score, of the critic of a run's private folder.
 
     Source: Hayes et al. 2019 (LOGAN, arXiv 1705.07663), the white-box attack.
 
     Raises:
-      ValueError: no finished run with critic steps, or one of other images.
+      ValueError: no finished run with critic steps, or one of other records.
     """
     from tfartgen import membership_critic, run_models  # they import TensorFlow
 
     images, labels = candidates.records
     few = min(_MEMORISED, len(candidates.members[1]), len(candidates.references[1]))
-    few_sides = (_take(side, slice(few)) for side in (candidates.members, candidates.references))
+    known = _take(candidates.members, slice(few))
+    others = _take(candidates.references, slice(few))
     own, fresh, learned = (
         run_models.critic_scores(critic, images, labels)
         for critic in (
-            membership_critic.of_run(run_dir, images.shape[1:]),
-            run_models.new_critic(run_dir),
-            membership_critic.memorising(run_dir, *few_sides),
+            membership_critic.of_run(run_dir, candidates.train_split),
+            run_models.new_critic(run_dir, config.seed),
+            membership_critic.memorising(run_dir, known, others, config.seed),
         )
     )
     count = len(candidates.members[1])

@@ -48,11 +48,12 @@ def load_critic(run_dir: RunPath) -> tf.keras.Model:
     return critic
 
 
-def new_critic(run_dir: RunPath) -> tf.keras.Model:
+def new_critic(run_dir: RunPath, seed: int = 0) -> tf.keras.Model:
     """A critic like that of a finished run, with initial weights.
 
     Args:
       run_dir: as in `load_critic`.
+      seed: of the weights.
 
     Raises:
       ValueError: there is no finished run in the folder, or it took no critic steps.
@@ -65,7 +66,7 @@ def new_critic(run_dir: RunPath) -> tf.keras.Model:
             "some (--warm_start below 1, or --noise_multiplier)"
         )
     network = FeatureCritic if settings["critic"] == "features" else Critic
-    critic = network(tuple(shape), classes, settings["critic_width"])
+    critic = network(tuple(shape), classes, settings["critic_width"], seed=seed)
     critic((tf.zeros([1, *shape]), tf.zeros([1], tf.int32)))  # creates the weights
     return critic
 
