@@ -4,21 +4,16 @@
 from __future__ import annotations
 
 import json
-import types
 
+import evaluation_samples
 import numpy as np
 import pytest
 import scripts
 from PIL import Image
 from scripts import ROOT
 
-from tfartgen import calibration, generating
-from tfartgen.accounting import Stretch
-from tfartgen.artificial import DrawPlan, LabelPolicy, ModelSpec
-from tfartgen.statement import privacy_statement
+from tfartgen import calibration
 
-# Priced by the Renyi accountant alone, which is quick.
-PRIVACY = privacy_statement([Stretch("poisson", 0.01, 0.03, 1.0, 100, 300)], 1e-5, critic_steps=300)
 PRIVATE_FILES = {"PRIVATE_most_exposed.json", "PRIVATE_most_exposed.png"}
 FILES = {"privacy_estimate.json", "privacy_estimate.png"}
 
@@ -40,19 +35,9 @@ def npz(path, train, test=None, **more):
 
 
 def release(folder, images):
-    """A data set with its papers, as bin/generate writes it."""
-    labels = np.arange(len(images), dtype=np.int32) % 2
-    spec = ModelSpec("blends", images.shape[1:], ("0", "1"), 5, PRIVACY)
-    model = types.SimpleNamespace(spec=spec)
-    plan = DrawPlan(len(images), 0, LabelPolicy.uniform(2), len(images))
-
-    def produce(plan, work):
-        part = generating.dataset_formats.part_path(work, 0)
-        generating.dataset_formats.write_part(part, images, labels)
-
-    model.draw = lambda some, seeds: images[: len(some)]
-    generating.generate(model, plan, folder, "npz", produce=produce)
-    return str(folder)
+    return evaluation_samples.write_release(
+        folder, "blends", images, np.arange(len(images), dtype=np.int32) % 2
+    )
 
 
 @pytest.fixture(name="folder", scope="module")

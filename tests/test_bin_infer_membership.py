@@ -4,21 +4,15 @@
 from __future__ import annotations
 
 import json
-import types
 
+import evaluation_samples
 import numpy as np
 import pytest
 import scripts
 from PIL import Image
 from scripts import ROOT
 
-from tfartgen import canary_audit, generating, membership_critic, run_models, students
-from tfartgen.accounting import Stretch
-from tfartgen.artificial import DrawPlan, LabelPolicy, ModelSpec
-from tfartgen.statement import privacy_statement
-
-# Priced by the Renyi accountant alone, which is quick.
-PRIVACY = privacy_statement([Stretch("poisson", 0.01, 0.03, 1.0, 100, 300)], 1e-5, critic_steps=300)
+from tfartgen import canary_audit, membership_critic, run_models, students
 
 STUDENT = ("--students=real", "--student_steps=120", "--shadow_models=0")
 TRAINING = (
@@ -49,19 +43,9 @@ def npz(path, images, test=None, **more):
 
 
 def release(folder, images):
-    """A data set with its papers, as bin/generate writes it."""
-    labels = lots(len(images), 2).astype(np.int32)
-    spec = ModelSpec("noise", images.shape[1:], ("0", "1"), 5, PRIVACY)
-    model = types.SimpleNamespace(spec=spec)
-    plan = DrawPlan(len(images), 0, LabelPolicy.uniform(2), len(images))
-
-    def produce(plan, work):
-        part = generating.dataset_formats.part_path(work, 0)
-        generating.dataset_formats.write_part(part, images, labels)
-
-    model.draw = lambda some, seeds: images[: len(some)]
-    generating.generate(model, plan, folder, "npz", produce=produce)
-    return str(folder)
+    return evaluation_samples.write_release(
+        folder, "noise", images, lots(len(images), 2).astype(np.int32)
+    )
 
 
 @pytest.fixture(name="folder", scope="module")

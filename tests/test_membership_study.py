@@ -302,7 +302,9 @@ def test_runs_that_cannot_be_attacked_are_refused(run, tmp_path):
     message = f"--run_dir={run} has a critic of images 16 x 16 x 1, --dataset has 8 x 8 x 1; give"
     with pytest.raises(ValueError, match=message):
         membership_study.of_critic(choose(), str(run), MembershipConfig())
-    with pytest.raises(ValueError, match="was trained on other records than those of --dataset; give"):
+    with pytest.raises(
+        ValueError, match="was trained on other records than those of --dataset; give"
+    ):
         other = choose(noise(40, 5, 16), noise(80, 1, 16))
         membership_study.of_critic(other, str(run), MembershipConfig())
     without = shutil.copytree(run, tmp_path / "without")

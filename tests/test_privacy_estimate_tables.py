@@ -252,14 +252,5 @@ def test_any_numbers_fit_80_columns(nests, refused):
         assert row(told, "1.23456e-05").split()[1:4] == ["1.39e+05"] * 3
 
 
-def test_the_last_lines():
-    lines = tables.summarize("evaluations/digits", ["a.png", "b.json"]).splitlines()
-    assert lines[0] == "Written:   evaluations/digits: a.png, b.json"
-    assert lines[1].startswith("Privacy:   PRIVATE. ")
-    assert lines[-1] == "Next:      look at evaluations/digits/a.png"
-    names = [f"PRIVATE_most_exposed_{number}.png" for number in range(5)]
-    assert max(map(len, tables.summarize("evaluations/digits", names).splitlines())) <= 80
-
-
 def test_every_bound_has_a_name_in_the_heading():
     assert re.search(r"Chebyshev +Cantelli +Saw-Y\.-M\. +Chebyshev", text())

@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,24 +59,6 @@ def write_sweep(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathl
     table = folder / "sweep.csv"
     write_atomically(table, sweep_csv(document))
     return [*paths, table, write_json(document, folder / "sweep.json")]
-
-
-def summarize(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
-    """The last lines of `bin/evaluate`.
-
-    Args:
-      written: what was.
-      output: its folder, as the person gave it.
-    """
-    names = f"Written:   {output}: {', '.join(path.name for path in written)}"
-    return "\n".join(
-        [
-            textwrap.fill(names, 79, subsequent_indent=" " * 11, break_long_words=False),
-            "Privacy:   PRIVATE. These figures are computed from the real records, and no",
-            "           epsilon covers them",
-            f"Next:      look at {output}/{written[0].name}",
-        ]
-    )
 
 
 def as_csv(document: Mapping[str, Any]) -> str:

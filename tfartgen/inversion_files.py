@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import pathlib
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,21 +49,3 @@ def first_records(data: EvaluationData, classes: Sequence[int]) -> np.ndarray:
     """The first training record of each class, uint8 `[classes, height, width, channels]`."""
     images, labels = data.train
     return np.stack([images[np.flatnonzero(labels == label)[0]] for label in classes])
-
-
-def summarize(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
-    """The last lines of `bin/invert`.
-
-    Args:
-      written: what was.
-      output: its folder, as the person gave it.
-    """
-    names = f"Written:   {output}: {', '.join(path.name for path in written)}"
-    return "\n".join(
-        [
-            textwrap.fill(names, 79, subsequent_indent=" " * 11, break_long_words=False),
-            "Privacy:   PRIVATE. The figures show real records and what was recovered of",
-            "           them; no epsilon covers them",
-            f"Next:      look at {output}/{written[1].name}",
-        ]
-    )

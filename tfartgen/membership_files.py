@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import pathlib
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tfartgen import membership_figures
@@ -22,21 +21,3 @@ def write(document: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Pat
     figure = folder / "membership.png"
     membership_figures.draw(document, figure)
     return [figure, write_json(document, folder / "membership.json")]
-
-
-def summarize(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
-    """The last lines of `bin/infer_membership`.
-
-    Args:
-      written: what was.
-      output: its folder, as the person gave it.
-    """
-    names = f"Written:   {output}: {', '.join(path.name for path in written)}"
-    return "\n".join(
-        [
-            textwrap.fill(names, 79, subsequent_indent=" " * 11, break_long_words=False),
-            "Privacy:   PRIVATE. These figures are computed from the real records, and no",
-            "           epsilon covers them",
-            f"Next:      look at {output}/{written[0].name}",
-        ]
-    )

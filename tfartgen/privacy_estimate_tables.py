@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tfartgen.privacy_estimate import LARGEST_RATIO
@@ -192,16 +192,3 @@ def beside_bound(formal: Mapping[str, Any]) -> str:
 
 def _wrap(sentence: str, indent: str = "  ") -> list[str]:
     return textwrap.wrap(sentence, _WIDTH, subsequent_indent=indent, break_long_words=False)
-
-
-def summarize(output: str, written: Sequence[str]) -> str:
-    """The last lines of `bin/estimate_privacy`."""
-    names = f"Written:   {output}: {', '.join(written)}"
-    return "\n".join(
-        [
-            textwrap.fill(names, _WIDTH, subsequent_indent=" " * 11, break_long_words=False),
-            "Privacy:   PRIVATE. These figures are computed from the real records, and no",
-            "           epsilon covers them",
-            f"Next:      look at {output}/{written[0]}",
-        ]
-    )

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a summary of something else should not pay for their imports
@@ -54,6 +55,24 @@ def of_training(result: RunResult, data: PrivateData, run_dir: str, command: str
             f"           tensorboard --logdir={run_dir}",
         ]
     return "\n".join(lines)
+
+
+def of_results(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
+    """The last lines of a command that leaves figures about real records in a folder.
+
+    Args:
+      written: what was; the first is what to look at.
+      output: its folder, as the person gave it.
+    """
+    names = f"Written:   {output}: {', '.join(path.name for path in written)}"
+    return "\n".join(
+        [
+            textwrap.fill(names, _WIDTH, subsequent_indent=" " * 11, break_long_words=False),
+            "Privacy:   PRIVATE. These figures are computed from the real records, and no",
+            "           epsilon covers them",
+            f"Next:      look at {output}/{written[0].name}",
+        ]
+    )
 
 
 def _steps_lines(result: RunResult, data: PrivateData) -> list[str]:
