@@ -47,7 +47,7 @@ def _table(document: Mapping[str, Any], rows: Sequence[Row]) -> Table:
 def _cells(row: Row, several: bool, faces: bool) -> tuple[str, ...]:
     name = TARGET_NAMES[row["target"]]
     if row.get("epsilon") is not None:
-        name += f", eps {row['epsilon']:.3g}"
+        name = f"DP-SGD, epsilon {row['epsilon']:.3g}"
     cells = [name, with_interval(row["accuracy"], 1)]
     if "top1" not in row:
         return (*cells, "diverged", *["-"] * (several + 1 + faces))
@@ -82,6 +82,7 @@ def headline(document: Mapping[str, Any]) -> list[str]:
         f"reconstruction for its class (95% Wilson interval over {classes} classes and "
         f"{document['settings']['seeds']} seeds; targets of one class are not independent). It is right about "
         f"{percent(real['accuracy']['rate'])}% of real test images; chance is {percent(document['chance'])}%.",
+        *_diverged(document),
         *_power(document),
         *_recognisable(document),
         f"SSIM: to the nearest training record of the class, 1 for a copy; between real test images and their nearest "
@@ -103,6 +104,12 @@ def _records_or_class(document: Mapping[str, Any]) -> list[str]:
         f"{rate(best['nearer_to_training'])}% of cases at most ({name}, {best['attack']} attack); 50% is what shows the "
         "class and none of its records."
     ]
+
+
+def _diverged(document: Mapping[str, Any]) -> list[str]:
+    first = document["rows"][0]["attack"]  # every attack runs on the same targets
+    lost = sum(row["diverged"] for row in document["rows"] if row["attack"] == first)
+    return [f"{lost} target(s) diverged; nothing was recovered from them."] if lost else []
 
 
 def _power(document: Mapping[str, Any]) -> list[str]:

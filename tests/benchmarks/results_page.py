@@ -31,7 +31,6 @@ _OWN_FILES = {
     "inversion_sentences": "inversion",
     "inversion_cost": "inversion",
     "membership_sentences": "membership",
-    "inversion_peer": "inversion_peer",
     "audit": "audit",
     "inversion_sweep": "sweep",
 }
@@ -181,11 +180,6 @@ def _attacked(row):
     )
 
 
-def _inversion_peer(document):
-    rows = [tuple(str(value) for value in row.values()) for row in document["rows"]]
-    return evaluation_tables.Table(tuple(document["rows"][0]), tuple(rows)).markdown()
-
-
 def _sentences(lines):
     return "\n".join(lines)
 
@@ -195,7 +189,6 @@ BLOCKS = {
     "inversion_sentences": lambda document: _sentences(inversion_tables.headline(document)),
     "inversion_cost": lambda document: inversion_tables.cost_table(document).markdown(),
     "inversion_sweep": _inversion_sweep,
-    "inversion_peer": _inversion_peer,
     "membership": lambda document: membership_tables.table(document).markdown(),
     "membership_sentences": lambda document: _sentences(membership_tables.headline(document)),
     "audit": lambda document: _verbatim(membership_tables.audit_text(document)),
