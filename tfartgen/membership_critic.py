@@ -36,7 +36,7 @@ def of_run(run_dir: str, train: Split) -> tf.keras.Model:
 
 
 def memorising(run_dir: str, members: Records, others: Records, seed: int = 0) -> tf.keras.Model:
-    """One of a run's architecture, trained without privacy to tell a few members from as many other records."""
+    """One of a run's architecture, trained without privacy to tell a few members from all other records."""
     learned = run_models.new_critic(run_dir, seed)
     optimizer = tf.keras.optimizers.legacy.Adam(_RATE)
     records = [

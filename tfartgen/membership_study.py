@@ -26,8 +26,8 @@ SCHEMA = "tfartgen.membership/1"
 
 #: Grey levels by which a release of copies differs from the records.
 _COPY_NOISE = 4
-#: Records that a critic is made to memorise, of each kind.
-_MEMORISED = 200
+#: Records that a critic is made to memorise.
+_MEMORISED = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,9 +259,9 @@ def of_critic(
     from tfartgen import membership_critic, run_models  # they import TensorFlow
 
     images, labels = candidates.records
-    few = min(_MEMORISED, len(candidates.members[1]), len(candidates.references[1]))
+    few = min(_MEMORISED, len(candidates.members[1]))
     known = _take(candidates.members, slice(few))
-    others = _take(candidates.references, slice(few))
+    others = _joined(candidates.rest, candidates.references)
     own, fresh, learned = (
         run_models.critic_scores(critic, images, labels)
         for critic in (
