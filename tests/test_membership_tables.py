@@ -125,7 +125,7 @@ def test_names_keep_their_capitals():
 
 
 def test_what_is_not_released_is_said_to_be_so():
-    about = "not part of a release"
+    about = "no part of a release"
     released = membership_tables.text(document(attack()))
     other = membership_tables.text(document(attack(), attack(published=False)))
     assert about not in " ".join(released.split()) and about in " ".join(other.split())

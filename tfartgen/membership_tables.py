@@ -92,7 +92,7 @@ def headline(document: Mapping[str, Any]) -> list[str]:
         sentences.append(_verdict(attack))
     if any(not attack["published"] for attack in document["attacks"]):
         sentences.append(
-            "Critics and students of real data are not part of a release; they show why not."
+            "Critics and students of real data are no part of a release; their figures show why."
         )
     return [f"* {sentence}" for sentence in sentences]
 
@@ -154,6 +154,6 @@ def _nesting(document: Mapping[str, Any]) -> str:
             "what it made, and report this as a bug."
         )
     return (
-        "The bounds nest. A low lower bound proves nothing by itself: hold it against the same audit without noise "
-        "(--train_setting=noise_multiplier=0), which shows what these canaries can tell."
+        "The bounds nest. A low lower bound proves nothing by itself: hold it against the same audit with no noise, or "
+        "next to none (--train_setting=noise_multiplier=0 or epsilon=1000): that shows what these canaries can tell."
     )
