@@ -88,7 +88,7 @@ def test_an_attack_says_what_it_found_in_80_columns(attacked):
     assert lines[-1] == (
         "Next:      look at evaluations/shapes/inversion_logistic_regression_classic.png"
     )
-    assert lines[-3].startswith("Privacy:   PRIVATE. The figures show real records")
+    assert lines[-3].startswith("Privacy:   PRIVATE. These figures are computed from")
     assert "Written:   evaluations/shapes: inversion_rates.png," in attacked
 
 

@@ -66,7 +66,9 @@ def targets_of(data, config=CONFIG, releases=None, store=None):
 
 def study_of(folder, config=CONFIG, data=None, **others):
     data, store = data or real(), TrialStore(folder)
-    return InversionStudy(data, targets_of(data, config, store=store, **others), config, store)
+    targets = targets_of(data, config, store=store, **others)
+    releases = others.get("releases", [release()])
+    return InversionStudy(data, targets, config, store, releases=releases)
 
 
 @pytest.fixture(name="whole", scope="module")
@@ -94,6 +96,21 @@ def test_people_are_identified_from_targets_without_protection(whole):
         assert found["accuracy"]["mean"] > 0.9, target
         assert found["top1"]["rate"] > 0.8, target
         assert found["confidence"] > 0.9
+
+
+def test_a_release_is_judged_as_it_is(whole):
+    (found,) = whole[1]["releases"]
+    assert found["folder"] == release().folder and found["digest"] == release().digest
+    assert found["top1"]["trials"] == 60  # ten of each class
+    assert found["top1"]["rate"] > 0.9 and "face" not in found
+    told = " ".join(inversion_tables.text(whole[1]).split())
+    assert f"of the images of {release().folder} themselves" in told
+
+
+def test_images_that_show_the_wrong_class_are_not_identified(tmp_path):
+    wrong = release(labels=(release().labels + 1) % 6)
+    study = study_of(tmp_path, releases=[wrong])
+    assert study._as_published(wrong)["top1"]["rate"] < 0.2
 
 
 def test_baseline_and_control_are_near_chance(whole):
@@ -396,6 +413,7 @@ def made_up(real_successes, shuffled_successes, trials=120, faces=None):
         "settings": {"classes": [*range(8)], "seeds": 3, "judge": {"networks": 3}},
         "chance": 1 / 8,
         "real_images": {"accuracy": proportion(95, 100), "ssim": 0.5},
+        "releases": [],
         "rows": rows,
     }
     if faces is not None:
@@ -472,6 +490,14 @@ def test_the_headline_tells_identified_from_recognisable():
     text = flat(" ".join(inversion_tables.headline(document)))
     assert "it does in 90% of real test images" in text
     assert "at most, from CNN (strong attack), 50% of the people are identified, and 25% in" in text
+
+
+def test_the_headline_says_what_a_release_shows_without_an_attack():
+    published = {"folder": "artificial/x", "top1": proportion(90, 100), "face": proportion(7, 10)}
+    document = {**made_up(60, 15, faces=24), "releases": [published]}
+    text = flat(" ".join(inversion_tables.headline(document)))
+    assert "images of artificial/x themselves 90 (83-94)% are identified, and a face is" in text
+    assert "found in 70%" in text
 
 
 def test_the_headline_says_whether_records_are_shown():

@@ -32,12 +32,13 @@ def write(
     for old in folder.glob("inversion_*.png"):  # of an attack that was there before
         old.unlink()
     real = first_records(data, document["settings"]["classes"])
-    paths = [folder / "inversion_rates.png"]
-    figure_style.write_png(inversion_figures.rates(document), paths[0])
+    paths = []
     for architecture, attack in dict.fromkeys((a, k) for _, a, k in pictures):
         paths.append(folder / f"inversion_{architecture}_{attack}.png")
         drawn = inversion_figures.reconstructions(document, real, pictures, attack, architecture)
         figure_style.write_png(drawn, paths[-1])
+    paths.append(folder / "inversion_rates.png")
+    figure_style.write_png(inversion_figures.rates(document), paths[-1])
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **{"/".join(key): images for key, images in pictures.items()})
     paths.append(folder / "reconstructions.npz")

@@ -21,6 +21,7 @@ from tfartgen.inversion import CLASSIC, STRONG, InversionConfig
 from tfartgen.inversion_judge import Judge, JudgeConfig
 from tfartgen.inversion_targets import CONTROLS, TargetTrials
 from tfartgen.packed_arrays import unpacked
+from tfartgen.released_data import ReleasedData
 from tfartgen.student_trials import COSTS
 from tfartgen.trials import Trial, TrialStore
 
@@ -31,6 +32,8 @@ ATTACKS: dict[str, InversionConfig] = {"classic": CLASSIC, "strong": STRONG}
 
 #: Real test images that the judge's distances and similarities are stated for.
 _YARDSTICK = 500
+#: Artificial images of each class that are judged as they are.
+_OF_RELEASE = 10
 #: Guesses of which one may be right.
 _TOP = 5
 
@@ -181,6 +184,7 @@ class InversionStudy:
         config: InversionStudyConfig,
         store: TrialStore,
         given: Optional[Trial] = None,
+        releases: Sequence[ReleasedData] = (),
     ):
         """Plans; nothing is computed yet.
 
@@ -190,13 +194,14 @@ class InversionStudy:
           config: what is attacked.
           store: of results.
           given: `TargetTrials.given`, where somebody else's target is attacked.
+          releases: whose own images are judged beside, for they may show what no attack has to recover.
 
         Raises:
           ValueError: a class with one training record only, of which nothing could be told from the record itself.
         """
         require_records(data)
         self._data, self._targets, self._config = data, targets, config
-        self._store, self._given = store, given
+        self._store, self._given, self._releases = store, given, list(releases)
         self._jury = Jury(data, config.judge, config.faces, store)
 
     def trials(self) -> list[Trial]:
@@ -232,6 +237,19 @@ class InversionStudy:
             for attack, found in self._store.result(trials[0])["attacks"].items()
         }
 
+    def _as_published(self, release: ReleasedData) -> dict[str, Any]:
+        """What some images of each class of a release show, without an attack."""
+        of_class = [np.flatnonzero(release.labels == c)[:_OF_RELEASE] for c in self._config.classes]
+        some = np.concatenate(of_class)
+        images, labels = release.images[some], release.labels[some]
+        scores = self._jury.scores(images, labels, f"{release.digest} {_OF_RELEASE}")
+        return {
+            "folder": release.folder,
+            "digest": release.digest,
+            **{key: release.statement[key] for key in ("epsilon", "delta", "guarantee")},
+            **_averaged([scores]),
+        }
+
     def _groups(self) -> list[tuple[dict[str, str], list[Trial]]]:
         config = self._config
         groups = [
@@ -264,6 +282,7 @@ class InversionStudy:
             },
             "chance": 1 / data.num_classes,
             "real_images": self._jury.yardstick(),
+            "releases": [self._as_published(release) for release in self._releases],
             "rows": rows,
         }
 

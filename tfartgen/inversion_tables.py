@@ -85,6 +85,7 @@ def headline(document: Mapping[str, Any]) -> list[str]:
         *_diverged(document),
         *_power(document),
         *_recognisable(document),
+        *map(_as_published, document["releases"]),
         f"SSIM: to the nearest training record of the class, 1 for a copy; between real test images and their nearest "
         f"training records it is {real['ssim']:.2f}.",
     ]
@@ -144,6 +145,17 @@ def _baseline(document: Mapping[str, Any], row: Row) -> float:
         and "top1" in r
     ]
     return max(own, default=document["chance"])
+
+
+def _as_published(release: Mapping[str, Any]) -> str:
+    """What needs no attack."""
+    face = ""
+    if "face" in release:
+        face = f", and a face is found in {percent(release['face']['rate'], 0)}%"
+    return (
+        f"Without any attack: of the images of {release['folder']} themselves {rate(release['top1'])}% are identified{face}; "
+        "what a release shows by design no attack has to recover."
+    )
 
 
 def _recognisable(document: Mapping[str, Any]) -> list[str]:
