@@ -119,7 +119,7 @@ def test_the_student_and_its_control_see_what_they_should(attacked):
         by_seed.setdefault(seed, []).append(records_of(images, labels))
     assert records_of(*candidates.train) in by_seed[0]
     assert records_of(*(each[:60] for each in lots(70, 5))) in by_seed[0]  # as many as are real
-    assert by_seed[1] == [records_of(*candidates.references)]
+    assert by_seed[1] == [records_of(*candidates.unseen)]
     (memorised,) = by_seed[2]
     assert {image for image, _ in memorised} == {i.tobytes() for i in candidates.members[0]}
     assert memorised != records_of(*candidates.members)  # their labels are drawn by lot

@@ -112,6 +112,14 @@ def test_a_picture_that_is_held_out_twice_is_no_reference_of_itself():
     assert f"{both} reference(s) equal a non-member, and are left out" in found.notes
 
 
+def test_controls_learn_training_records_that_are_no_candidates():
+    found = choose(num_candidates=5)
+    assert counted(found.unseen) == counted(found.rest)
+    assert len(found.unseen[1]) == 50 - 5
+    few = choose(noise(12, 0), noise(40, 1))  # all training records are candidates
+    assert len(few.rest[1]) == 0 and counted(few.unseen) == counted(few.references)
+
+
 def test_non_members_that_are_given_leave_all_that_was_held_out_as_references():
     held_out, others = noise(41, 1), noise(30, 2)
     found = choose(held_out=held_out, others=("--non_members=x", others))
@@ -206,6 +214,25 @@ def released(records, **changes):
 
 def at_chance(result):
     return result["auc"]["low"] <= 0.5 <= result["auc"]["high"]
+
+
+def test_a_control_sees_how_populations_differ():
+    """Members are dark and others bright: a dark release says no more of them than dark records that are no candidates."""
+
+    def dark(count, seed):
+        images, labels = waves(count, seed)
+        return images // 2, labels
+
+    def bright(count, seed):
+        return dark(count, seed)[0] + 128, dark(count, seed)[1]
+
+    candidates = choose(dark(200, 0), bright(80, 1), num_candidates=40)
+    for attack in membership_study.of_release(
+        candidates, released(dark(300, 2)), MembershipConfig(dimensions=6)
+    ):
+        main, control = attack["main"]["auc"], attack["control"]["auc"]
+        assert main["low"] > 0.6 and control["low"] > 0.6, attack["name"]
+        assert main["value"] == pytest.approx(control["value"], abs=0.1), attack["name"]
 
 
 def test_a_release_of_copies_gives_its_members_away():

@@ -198,8 +198,8 @@ class StudentAttacks:
         return self._trial("dp_sgd", config, {}, train)
 
     def _control(self) -> Trial:
-        """A student of the references, which are none of the candidates."""
-        return self._plain("control", 1, lambda: self._candidates.references)
+        """A student of records that are none of the candidates, and of the members' population if there are any."""
+        return self._plain("control unseen", 1, lambda: self._candidates.unseen)
 
     def _memoriser(self) -> Trial:
         """A student of a few members, and of labels by lot."""

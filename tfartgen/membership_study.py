@@ -150,6 +150,14 @@ class Candidates:
         return _joined(self.records, self.rest, self.references)
 
     @property
+    def unseen(self) -> Records:
+        """What controls learn: training records that are no candidates, of the members' population.
+
+        The references, where fewer others are left than there are of these.
+        """
+        return self.rest if len(self.rest[1]) >= len(self.references[1]) else self.references
+
+    @property
     def train_split(self) -> Split:
         """All training records, for a sampler."""
         return Split.from_arrays(*self.train)
@@ -196,8 +204,8 @@ def of_release(
 ) -> list[dict[str, Any]]:
     """Attacks by the distance to the nearest artificial example, plain and calibrated by references.
 
-    The control takes half of the references for the release, and calibrates by the other half. What memorised is a
-    release of noisy copies of the members.
+    The control takes training records that are no candidates for the release (or, where there are too few, half of the
+    references, calibrated by the other half). What memorised is a release of noisy copies of the members.
 
     Raises:
       ValueError: images of another shape, or more dimensions than there are.
@@ -212,11 +220,13 @@ def of_release(
         -_COPY_NOISE, _COPY_NOISE + 1, candidates.members[0].shape
     )
     copies = np.clip(candidates.members[0].astype(int) + noise, 0, 255).astype(np.uint8)
-    references = candidates.references[0]
-    half = len(references) // 2
+    references, unseen = candidates.references[0], candidates.unseen[0]
+    control, half = (unseen, references), len(references) // 2
+    if unseen is references:
+        control = references[:half], references[half:]
     targets = {
         "main": (release.images, references),
-        "control": (references[:half], references[half:]),
+        "control": control,
         "memorised": (copies, references),
     }
     found = {role: _by_distance(images, *target, config) for role, target in targets.items()}

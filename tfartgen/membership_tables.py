@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -47,9 +48,9 @@ def text(document: Mapping[str, Any]) -> str:
         f"Membership in the {data['num_train']:,} training records of {data['name']}: {data['num_members']:,} members, "
         f"{data['num_non_members']:,} non-members, {data['num_references']:,} references"
     ]
-    parts = [textwrap.fill(line, _WIDTH) for line in lines]
+    parts = [_filled(line) for line in lines]
     parts.append(_stacked(document))
-    parts.append("\n".join(textwrap.fill(line, _WIDTH) for line in headline(document)))
+    parts.append("\n".join(_filled(line) for line in headline(document)))
     return "\n\n".join(parts)
 
 
@@ -106,13 +107,22 @@ def _verdict(attack: Mapping[str, Any]) -> str:
         can = f"finds only {memorised['value']:.2f} in what memorised, so it proves little"
     else:
         can = f"could have succeeded ({memorised['value']:.2f} in what memorised)"
+    found = _found(main, control)
     if not control["low"] <= 0.5 <= control["high"]:
-        return (
-            f"{name}: members and non-members differ without any training (control {control['value']:.3f}), so the "
-            f"attack's {main['value']:.3f} is to be held against that, not against 0.5; it {can}."
-        )
-    found = "finds members" if main["low"] > 0.5 else "is at chance"
+        found += f" (members and non-members differ by themselves: control {control['value']:.3f})"
     return f"{name}: {found}; it {can}."
+
+
+def _found(main: Mapping[str, float], control: Mapping[str, float]) -> str:
+    """Members are found where the AUC is above chance and above the control's, each by its 95% interval.
+
+    The interval of the difference combines those of both (Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
+    """
+    difference = main["value"] - control["value"]
+    margin = math.hypot(main["value"] - main["low"], control["high"] - control["value"])
+    if not main["low"] > 0.5:
+        return "is at chance"
+    return "finds members" if difference > margin else "finds no more than in the control"
 
 
 def audit_text(document: Mapping[str, Any]) -> str:
@@ -140,8 +150,8 @@ def audit_text(document: Mapping[str, Any]) -> str:
         _nesting(document),
     ]
     table = Table(("", "right", "AUC", "epsilon >="), tuple(rows)).text()
-    sentences = "\n".join(textwrap.fill(f"* {line}", _WIDTH) for line in lines)
-    return "\n\n".join([textwrap.fill(title, _WIDTH), table, sentences])
+    sentences = "\n".join(_filled(f"* {line}") for line in lines)
+    return "\n\n".join([_filled(title), table, sentences])
 
 
 _SCORE_NAMES = {"critic": "critic", "release": "noised mean embedding"}
@@ -157,3 +167,7 @@ def _nesting(document: Mapping[str, Any]) -> str:
         "The bounds nest. A low lower bound proves nothing by itself: hold it against the same audit with no noise, or "
         "next to none (--train_setting=noise_multiplier=0 or epsilon=1000): that shows what these canaries can tell."
     )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False)
