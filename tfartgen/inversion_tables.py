@@ -19,6 +19,9 @@ TARGET_NAMES = {
     "given": "the given model",
 }
 
+#: Targets that know who is who.
+_INFORMED = ("real", "artificial", "dp_sgd", "given")
+
 _WIDTH = 79
 
 Row = Mapping[str, Any]
@@ -160,11 +163,13 @@ def _as_published(release: Mapping[str, Any]) -> str:
 
 def _recognisable(document: Mapping[str, Any]) -> list[str]:
     """Identified is not yet recognisable."""
-    rows = [r for r in document["rows"] if r["target"] in ("real", "given") and "face" in r]
+    rows = [r for r in document["rows"] if r["target"] in _INFORMED and "face" in r]
     if not rows:
         return []
     best = max(rows, key=lambda r: (r["recognisable"]["rate"], r["top1"]["rate"]))
-    name = ARCHITECTURE_NAMES.get(best["architecture"], "the given model")
+    name = TARGET_NAMES[best["target"]]
+    if best["target"] != "given":
+        name = f"{ARCHITECTURE_NAMES[best['architecture']]} of {name}"
     return [
         f"Face: OpenCV's cascade finds one; it does in {percent(document['real_images']['face']['rate'], 0)}% of real "
         f"test images. Identified is not yet recognisable: at most, from {name} ({best['attack']} attack), "
