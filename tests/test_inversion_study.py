@@ -489,7 +489,10 @@ def test_the_headline_tells_identified_from_recognisable():
     better["recognisable"] = proportion(30, 120)
     text = flat(" ".join(inversion_tables.headline(document)))
     assert "it does in 90% of real test images" in text
-    assert "at most, from CNN of real data (strong attack), 50% of the people are identified, and 25% in" in text
+    assert (
+        "at most, from CNN of real data (strong attack), 50% of the people are identified, and 25% in"
+        in text
+    )
 
 
 def test_the_headline_says_what_a_release_shows_without_an_attack():

@@ -12,6 +12,8 @@ from evaluation_samples import CLASS_NAMES, private
 
 from tfartgen import evaluation_data, evaluation_files, evaluation_tables, sweep, train_config
 from tfartgen.evaluation_config import EvaluationConfig
+from tfartgen.inversion_judge import JudgeConfig
+from tfartgen.packed_arrays import unpacked
 from tfartgen.students import StudentConfig
 from tfartgen.sweep import Sweep, SweepConfig
 
@@ -32,10 +34,10 @@ STUDENTS = EvaluationConfig(
 )
 
 
-def sweep_of(folder, text="noise_multiplier:0,1", settings=TINY, students=STUDENTS):
+def sweep_of(folder, text="noise_multiplier:0,1", settings=TINY, students=STUDENTS, judge=None):
     data = private()
     config = SweepConfig.parse(text, 30, settings)
-    return Sweep(data, evaluation_data.prepare(data), config, students, folder)
+    return Sweep(data, evaluation_data.prepare(data), config, students, folder, judge)
 
 
 @pytest.fixture(name="swept", scope="module")
@@ -73,6 +75,27 @@ def test_a_second_run_trains_nothing_and_says_the_same(swept, monkeypatch):
     monkeypatch.setattr("tfartgen.gan.ArtGAN.fit", None)
     monkeypatch.setattr("tfartgen.students.train_student", None)
     assert sweep_of(folder).run() == document
+
+
+def test_students_of_every_point_are_attacked_where_that_is_asked(swept, monkeypatch):
+    folder, plain = swept
+    assert "inversion" not in plain and "inversion" not in plain["points"][0]
+    students = dataclasses.replace(STUDENTS, methods=("real", "artificial", "dp_sgd"), dp_steps=2)
+    judge = JudgeConfig(networks=1, steps=5)
+    document = sweep_of(folder, students=students, judge=judge).run()
+    targets = [[row["target"] for row in point["inversion"]] for point in document["points"]]
+    assert targets == [["artificial"], ["artificial", "dp_sgd"]]
+    known = document["inversion"]
+    assert [row["target"] for row in known["real"]] == ["real", "shuffled", "untrained"]
+    assert unpacked(known["records"]).shape == (3, 8, 8, 1) and known["chance"] == 1 / 3
+    for row in [*known["real"], *document["points"][1]["inversion"]]:
+        assert unpacked(row["images"]).shape == (3, 8, 8, 1)
+        assert row["top1"]["trials"] == 3 and row["architecture"] == "logistic_regression"
+    assert document["points"][1]["inversion"][1]["epsilon"] <= document["points"][1]["epsilon"]
+    written = evaluation_files.write_sweep(document, folder / "written")
+    assert "sweep_inversion.png" in [path.name for path in written]
+    monkeypatch.setattr("tfartgen.inversion_targets.invert", None)
+    assert sweep_of(folder, students=students, judge=judge).run() == document
 
 
 def test_other_settings_make_other_points(swept, monkeypatch):

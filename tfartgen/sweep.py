@@ -22,6 +22,7 @@ from tfartgen.data import PrivateData
 from tfartgen.evaluation_config import Budget, EvaluationConfig
 from tfartgen.evaluation_data import EvaluationData
 from tfartgen.evaluation_rows import RowMaker
+from tfartgen.inversion_judge import JudgeConfig
 from tfartgen.released_data import ReleasedData
 from tfartgen.sweep_inversion import SweepInversion
 from tfartgen.train_config import TrainConfig, check_settings, configure, parse_setting
@@ -108,7 +109,7 @@ class Sweep:
         config: SweepConfig,
         students: EvaluationConfig,
         folder: pathlib.Path,
-        inversion: bool = False,
+        judge: Optional[JudgeConfig] = None,
     ):
         """Plans; nothing is trained yet.
 
@@ -118,14 +119,16 @@ class Sweep:
           config: what is swept.
           students: their architectures, seeds and methods.
           folder: where points and results go. Private.
-          inversion: whether students are attacked, too.
+          judge: of reconstructions, where students are attacked by model inversion, too; None for no attack.
 
         Raises:
           ValueError: settings that the data does not carry.
         """
         self._private, self._data, self._config, self._students = private, data, config, students
         self._folder, self._store = folder, TrialStore(folder / "trials")
-        self._inversion = SweepInversion(data, students, self._store) if inversion else None
+        self._inversion = None
+        if judge is not None:
+            self._inversion = SweepInversion(data, students, self._store, judge)
         self._trainings = [
             configure(private, **dict(config.train_settings), **{config.parameter: value})
             for value in config.values

@@ -22,8 +22,6 @@ from tfartgen.trials import TrialStore
 #: The attack, and the architecture of its targets where students have it.
 _ATTACK, _ARCHITECTURE = "strong", "mlp"
 
-_JUDGE = JudgeConfig()
-
 
 class SweepInversion:
     """The attack on targets of one architecture, of all classes."""
@@ -33,7 +31,7 @@ class SweepInversion:
         data: EvaluationData,
         students: EvaluationConfig,
         store: TrialStore,
-        judge: JudgeConfig = _JUDGE,
+        judge: JudgeConfig,
     ):
         """Plans; nothing is computed yet.
 
