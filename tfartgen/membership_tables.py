@@ -143,10 +143,12 @@ def audit_text(document: Mapping[str, Any]) -> str:
         for kind, found in document["scores"].items()
     ]
     upper = accountant["epsilon"]
-    shown = "infinite" if upper is None else f"{upper:,.4g}"
+    proven = "the accountant has no upper bound for it"
+    if upper is not None:
+        proven = f"the accountant says at most {upper:,.4g} at delta {accountant['delta']:g}"
     lines = [
-        f"epsilon is at least {document['lower_bound']:.2f} with {percent_sure} confidence (Steinke et al. 2023), and the "
-        f"accountant says at most {shown} at delta {accountant['delta']:g}.",
+        f"epsilon is at least {document['lower_bound']:.2f} with {percent_sure} confidence (Steinke et al. 2023), and "
+        f"{proven}.",
         _nesting(document),
     ]
     table = Table(("", "right", "AUC", "epsilon >="), tuple(rows)).text()
