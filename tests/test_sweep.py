@@ -12,7 +12,9 @@ from evaluation_samples import CLASS_NAMES, private
 
 from tfartgen import evaluation_data, evaluation_files, evaluation_tables, sweep, train_config
 from tfartgen.evaluation_config import EvaluationConfig
+from tfartgen.inversion import CLASSIC
 from tfartgen.inversion_judge import JudgeConfig
+from tfartgen.inversion_study import ATTACKS
 from tfartgen.packed_arrays import unpacked
 from tfartgen.students import StudentConfig
 from tfartgen.sweep import Sweep, SweepConfig
@@ -81,6 +83,7 @@ def test_students_of_every_point_are_attacked_where_that_is_asked(swept, monkeyp
     folder, plain = swept
     assert "inversion" not in plain and "inversion" not in plain["points"][0]
     students = dataclasses.replace(STUDENTS, methods=("real", "artificial", "dp_sgd"), dp_steps=2)
+    monkeypatch.setitem(ATTACKS, "strong", dataclasses.replace(CLASSIC, steps=20))
     judge = JudgeConfig(networks=1, steps=5)
     document = sweep_of(folder, students=students, judge=judge).run()
     targets = [[row["target"] for row in point["inversion"]] for point in document["points"]]
