@@ -102,7 +102,8 @@ class Judge:
           num_classes: number of labels.
           config: how to train.
         """
-        self._train, self._test, self._num_classes = train, test, num_classes
+        self._train, self._test = train, test
+        self._known: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._networks = [
             _trained(*train, num_classes, config, seed) for seed in range(config.networks)
         ]
@@ -135,12 +136,17 @@ class Judge:
         nearest = np.empty_like(images)
         for label in np.unique(classes):
             asked = np.flatnonzero(classes == label)
-            train, test = (_of_class(records, label) for records in (self._train, self._test))
-            distances[asked], rows = self._nearest(points[asked], train)
-            nearest[asked] = train[rows]
-            few = min(len(train), len(test))
-            sides = [self._nearest(points[asked], side[:few])[0] for side in (train, test)]
-            trained[asked] = sides[0] < sides[1]
+            (train, train_points), (_, test_points) = (
+                self._of_class(side, label) for side in (self._train, self._test)
+            )
+            near = neighbours.nearest(points[asked], train_points, 1)
+            distances[asked], nearest[asked] = near.distances[:, 0], train[near.indices[:, 0]]
+            few = min(len(train_points), len(test_points))
+            sides = (
+                neighbours.nearest(points[asked], side[:few], 1).distances[:, 0]
+                for side in (train_points, test_points)
+            )
+            trained[asked] = np.less(*sides)
         return {
             **found,
             "feature_distance": distances.tolist(),
@@ -148,14 +154,13 @@ class Judge:
             "nearer_to_training": trained.tolist(),
         }
 
-    def _nearest(self, points: np.ndarray, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distances to the nearest record, `[n]`, and which it is."""
-        near = neighbours.nearest(points, features(self._networks[0], records), 1)
-        return near.distances[:, 0], near.indices[:, 0]
-
-
-def _of_class(records: Records, label: int) -> np.ndarray:
-    return records[0][records[1] == label]
+    def _of_class(self, records: Records, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Records of a class and their features, which are computed once."""
+        key = id(records), int(label)
+        if key not in self._known:
+            images = records[0][records[1] == label]
+            self._known[key] = images, features(self._networks[0], images)
+        return self._known[key]
 
 
 def _trained(
