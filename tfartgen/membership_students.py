@@ -90,6 +90,7 @@ class StudentAttacks:
         self._candidates, self._num_classes = candidates, num_classes
         self._releases, self._maker = list(releases), maker
         self._config, self._store = config, store
+        self._read: dict[str, np.ndarray] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -165,7 +166,10 @@ class StudentAttacks:
         }
 
     def _logits(self, trial: Trial) -> np.ndarray:
-        return unpacked(self._store.result(trial)["logits"])
+        """Of a model on its records: read once, for all attacks."""
+        if trial.key not in self._read:
+            self._read[trial.key] = unpacked(self._store.result(trial)["logits"])
+        return self._read[trial.key]
 
     @functools.cached_property
     def _few(self) -> tuple[int, Records]:
