@@ -25,6 +25,7 @@ def split(channels=1, side=4, **others):
         "losses": np.array([0.25, 0.5, -0.125, 0.5]),
         "saturated": np.array([False, False, False, True]),
         "count": 3,
+        "digest": "5" * 64,
         **others,
     }
 
@@ -43,6 +44,7 @@ def test_the_highest_losses_come_first_and_ties_in_the_order_of_positions(tmp_pa
         {"position": 0, "loss": 0.25, "saturated": False, "nearest_artificial": 0, "distance": 1},
     ]
     assert found["num_records"] == 4
+    assert found["release"] == {"digest": "5" * 64}
     assert found["privacy"].startswith("PRIVATE")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tfartgen import _validate, exposure_figure, neighbours
 from tfartgen.whole_files import write_atomically
 
-SCHEMA = "tfartgen.exposure/1"
+SCHEMA = "tfartgen.exposure/2"
 LIST_FILE, PICTURE_FILE = "PRIVATE_most_exposed.json", "PRIVATE_most_exposed.png"
 
 #: Artificial images beside each record.
@@ -32,6 +32,7 @@ def write(
     losses: np.ndarray,
     saturated: np.ndarray,
     count: int,
+    digest: str,
 ) -> dict[str, Any]:
     """Writes the records with the highest losses, and each beside its nearest artificial images.
 
@@ -47,6 +48,7 @@ def write(
       losses: of these, finite, nats per artificial example, [records].
       saturated: which of these are known as "at least" only, [records].
       count: records that are written; all if there are fewer.
+      digest: of the release, as `ReleasedData.digest`.
 
     Returns:
       The content of the JSON file.
@@ -77,6 +79,7 @@ def write(
     document = {
         "schema": SCHEMA,
         "privacy": "PRIVATE: positions and losses of real records; do not publish",
+        "release": {"digest": digest},
         "num_records": len(losses),
         "records": records,
     }

@@ -103,32 +103,37 @@ def _verdict(attack: Mapping[str, Any]) -> str:
     main, control, memorised = (attack[role]["auc"] for role in ("main", "control", "memorised"))
     name = f"{attack['target']}, {attack['name']}"
     name = name[0].upper() + name[1:]
-    if not memorised["value"] >= _SUCCEEDS:
+    if not can_succeed(attack):
         can = f"finds only {memorised['value']:.2f} in what memorised, so it proves little"
     else:
         can = f"could have succeeded ({memorised['value']:.2f} in what memorised)"
-    found = _found(main, control)
+    found = "is at chance"
+    if main["low"] > 0.5:
+        found = "finds members" if finds_members(attack) else "finds no more than in the control"
     if not control["low"] <= 0.5 <= control["high"]:
         found += f" (members and non-members differ by themselves: control {control['value']:.3f})"
     return f"{name}: {found}; it {can}."
 
 
-def _found(main: Mapping[str, float], control: Mapping[str, float]) -> str:
-    """Members are found where the AUC is above chance and above the control's, each by its 95% interval.
+def can_succeed(attack: Mapping[str, Any]) -> bool:
+    """Whether an attack finds the records of what memorised them: if it does not, it proves little."""
+    return attack["memorised"]["auc"]["value"] >= _SUCCEEDS
+
+
+def finds_members(attack: Mapping[str, Any]) -> bool:
+    """Whether the AUC is above chance and above the control's, each by its 95% interval.
 
     The interval of the difference combines those of both (Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
     """
+    main, control = attack["main"]["auc"], attack["control"]["auc"]
     difference = main["value"] - control["value"]
     margin = math.hypot(main["value"] - main["low"], control["high"] - control["value"])
-    if not main["low"] > 0.5:
-        return "is at chance"
-    return "finds members" if difference > margin else "finds no more than in the control"
+    return main["low"] > 0.5 and difference > margin
 
 
 def audit_text(document: Mapping[str, Any]) -> str:
     """What an audit found, at most 80 columns wide."""
-    data, accountant = document["dataset"], document["accountant"]
-    percent_sure = f"{100 * document['confidence']:g}%"
+    data = document["dataset"]
     title = (
         f"Audit of a training on {data['num_train']:,} records of {data['name']}: {document['candidates']} canaries, "
         f"{document['included']} of them planted by coins"
@@ -142,18 +147,22 @@ def audit_text(document: Mapping[str, Any]) -> str:
         )
         for kind, found in document["scores"].items()
     ]
-    upper = accountant["epsilon"]
+    table = Table(("", "right", "AUC", "epsilon >="), tuple(rows)).text()
+    sentences = "\n".join(_filled(f"* {line}") for line in audit_sentences(document))
+    return "\n\n".join([_filled(title), table, sentences])
+
+
+def audit_sentences(document: Mapping[str, Any]) -> list[str]:
+    """The lower bound beside what the accountant says, and what the two mean together."""
+    accountant, upper = document["accountant"], document["accountant"]["epsilon"]
     proven = "the accountant has no upper bound for it"
     if upper is not None:
         proven = f"the accountant says at most {upper:,.4g} at delta {accountant['delta']:g}"
-    lines = [
-        f"epsilon is at least {document['lower_bound']:.2f} with {percent_sure} confidence (Steinke et al. 2023), and "
-        f"{proven}.",
+    return [
+        f"epsilon is at least {document['lower_bound']:.2f} with {100 * document['confidence']:g}% confidence (Steinke et "
+        f"al. 2023), and {proven}.",
         _nesting(document),
     ]
-    table = Table(("", "right", "AUC", "epsilon >="), tuple(rows)).text()
-    sentences = "\n".join(_filled(f"* {line}") for line in lines)
-    return "\n\n".join([_filled(title), table, sentences])
 
 
 _SCORE_NAMES = {"critic": "critic", "release": "noised mean embedding"}

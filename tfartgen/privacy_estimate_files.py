@@ -55,5 +55,6 @@ def write_most_exposed(
         found.losses,
         found.saturated,
         count,
+        result.document["release"]["digest"],
     )
     return [folder / exposure.PICTURE_FILE, folder / exposure.LIST_FILE]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfartgen.privacy_estimate import LARGEST_RATIO
@@ -27,10 +27,10 @@ def text(document: Mapping[str, Any]) -> str:
     """All that a person needs to read: what was estimated, how far it can be trusted, and beside what it stands."""
     parts = [
         _loss(document),
-        _flags(document),
+        _wrapped(flags(document)),
         _mu(document),
-        _calibration(document),
-        _formal(document),
+        _wrapped([calibration(document)]),
+        _wrapped(formal(document)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -63,8 +63,8 @@ def _loss(document: Mapping[str, Any]) -> list[str]:
         ),
         (
             "Members / controls",
-            f"{_ratio(document['members_to_controls'])} "
-            f"(99%: {_interval(*document['members_to_controls_interval'])}), {controls['count']:,} of each",
+            f"{ratio(document['members_to_controls'])} "
+            f"(99%: {interval(*document['members_to_controls_interval'])}), {controls['count']:,} of each",
         ),
         (
             "Saturated",
@@ -75,16 +75,17 @@ def _loss(document: Mapping[str, Any]) -> list[str]:
     return lines + [f"{name:<21}{value}" for name, value in rows]
 
 
-def _ratio(value: float) -> str:
+def ratio(value: float) -> str:
+    """A ratio of losses; the largest is told as 'or more'."""
     # As in the figure: rounding may leave the largest a little below.
     most = value >= LARGEST_RATIO * (1 - 1e-9)
     return f"{LARGEST_RATIO:,.0f} or more" if most else f"{value:.3g}"
 
 
-def _interval(low: float, high: float) -> str:
+def interval(low: float, high: float) -> str:
     """Of ratios; one that is open above is told by its lower end."""
     if low >= LARGEST_RATIO * (1 - 1e-9):
-        return _ratio(low)
+        return ratio(low)
     if high >= LARGEST_RATIO * (1 - 1e-9):
         return f"{low:.3g} or more"
     return f"{low:.3g} to {high:.3g}"
@@ -99,19 +100,20 @@ def _space(settings: Mapping[str, Any]) -> str:
     return names[settings["space"]].format(settings["dimensions"])
 
 
-def _flags(document: Mapping[str, Any]) -> list[str]:
-    lines, structure = [], document["structure"]
+def flags(document: Mapping[str, Any]) -> list[str]:
+    """Why true losses are larger than those given, in sentences; empty if nothing says so."""
+    sentences, structure = [], document["structure"]
     if document["mean_is_at_least"]:
-        lines += _wrap(
+        sentences.append(
             "Saturated: samples resolve no more where these records' examples lie, so that true losses are larger "
             "than those given."
         )
     if structure["is_clumped"]:
-        lines += _wrap(
+        sentences.append(
             f"Clumped: the examples huddle (ratio {structure['clumping']:.2f}, 1 for a smooth density), as copies and "
             "blends of few records do. Losses may be far larger than those given."
         )
-    return lines
+    return sentences
 
 
 def _mu(document: Mapping[str, Any]) -> list[str]:
@@ -140,10 +142,11 @@ def _mu(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _calibration(document: Mapping[str, Any]) -> list[str]:
+def calibration(document: Mapping[str, Any]) -> str:
+    """What the estimate says of changes whose size is known, in sentences."""
     calibrated, check = document["calibration"], document["copier_check"]
     divergence = calibrated["divergence"]
-    return _wrap(
+    return (
         f"Calibration: of a shift with a KL of {divergence:g} nats the neighbours see "
         f"{calibrated['ratio']:.2f} times ({calibrated['ratio_low']:.2f} to {calibrated['ratio_high']:.2f}) that, with "
         f"{calibrated['first_count']:,} examples on each side. Of a copier like the one fitted here, whose mean loss "
@@ -151,22 +154,23 @@ def _calibration(document: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _formal(document: Mapping[str, Any]) -> list[str]:
-    formal = document["formal"]
-    epsilon, kl_bound = formal["epsilon"], formal["kl_bound"]
-    lines = _wrap(
-        f"Attack: epsilon is at least {formal['attack_lower_bound']:.3g} (95%), by guessing members from their losses."
-    )
+def formal(document: Mapping[str, Any]) -> list[str]:
+    """What an attack proves, and what the accountant does, in sentences."""
+    found = document["formal"]
+    epsilon, kl_bound = found["epsilon"], found["kl_bound"]
+    sentences = [
+        f"Attack: epsilon is at least {found['attack_lower_bound']:.3g} (95%), by guessing members from their losses."
+    ]
     if epsilon is None:
-        return lines + _wrap("Formal: none; the release's statement bounds nothing.")
-    lines += _wrap(
-        f"Formal: epsilon = {epsilon:.4g} at delta = {formal['delta']:g}. {nesting(formal)}"
+        return [*sentences, "Formal: none; the release's statement bounds nothing."]
+    sentences.append(
+        f"Formal: epsilon = {epsilon:.4g} at delta = {found['delta']:g}. {nesting(found)}"
     )
     if kl_bound is not None:
-        lines += _wrap(
-            f"Formal bound on the expected loss (KL): {kl_bound:.3g} nats. {beside_bound(formal)}"
+        sentences.append(
+            f"Formal bound on the expected loss (KL): {kl_bound:.3g} nats. {beside_bound(found)}"
         )
-    return lines
+    return sentences
 
 
 def nesting(formal: Mapping[str, Any]) -> str:
@@ -188,6 +192,10 @@ def beside_bound(formal: Mapping[str, Any]) -> str:
         "the imitation puts all that the release has near a record down to that record, and adds examples up as if they "
         "were trained apart."
     )
+
+
+def _wrapped(sentences: Iterable[str]) -> list[str]:
+    return [line for sentence in sentences for line in _wrap(sentence)]
 
 
 def _wrap(sentence: str, indent: str = "  ") -> list[str]:

@@ -75,6 +75,28 @@ def of_results(written: Sequence[pathlib.Path], output: pathlib.Path) -> str:
     )
 
 
+def of_report(
+    written: Sequence[pathlib.Path], missing: Sequence[tuple[str, str]], has_records: bool
+) -> str:
+    """The last lines of `bin/report`.
+
+    Args:
+      written: the public page, and the private one.
+      missing: what was not measured, and the command that does.
+      has_records: whether the real data was there for the private page.
+    """
+    public, private = written
+    lines = [f"Written:   {public}"]
+    lines += [f"Private:   {private}", "           shows real records; it must not leave you"]
+    if not has_records:
+        lines[-1] = "           without real records; give --dataset to have them beside"
+    for what, command in missing:
+        lines += [f"Missing:   {what}, which this command measures:", f"           {command}"]
+    return "\n".join(
+        [*lines, f"Next:      read {public}, and docs/reading_the_report.md on how to"]
+    )
+
+
 def _steps_lines(result: RunResult, data: PrivateData) -> list[str]:
     text = f"{result.steps:,} of {result.total_steps:,} critic steps"
     if result.warm_start is not None:

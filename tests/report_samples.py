@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release of few digits, and documents about it: the committed ones, said to be about this release."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import scripts
+from evaluation_samples import write_release
+
+from tfartgen import data, papers
+
+RESULTS = scripts.ROOT / "docs" / "results"
+FILES = ("evaluation.json", "privacy_estimate.json", "inversion.json", "membership.json")
+
+
+def drawn(folder: pathlib.Path, model: str, count: int) -> str:
+    """A release of a committed generator, as bin/generate draws it; returns its digest."""
+    with scripts.main_of("generate") as generate:
+        generate(
+            f"--model={scripts.ROOT / 'saved_models' / model}",
+            "--version=1",
+            f"--num_examples={count}",
+            "--format=npz",
+            f"--output={folder}",
+        )
+    return digest(folder)
+
+
+def digest(folder: pathlib.Path) -> str:
+    return papers.sha256(folder / papers.STATEMENT_FILE)
+
+
+def documents(name: str, folder: pathlib.Path, digest: str) -> pathlib.Path:
+    """Copies of the committed documents of a data set, about the release of this digest; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        content = json.loads((RESULTS / name / file).read_text(encoding="utf-8"))
+        for release in content.get("releases", []) + [content.get("release", {})]:
+            release["digest"] = digest
+        (folder / file).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def zeros_and_ones() -> data.PrivateData:
+    """The digits 0 and 1 of scikit-learn's, as a data set of two classes."""
+    whole = data.load("digits")
+    splits = []
+    for split in (whole.train, whole.held_out):
+        images, labels = split.arrays()
+        splits.append(data.Split.from_arrays(images[labels < 2], labels[labels < 2]))
+    return data.PrivateData("zeros_and_ones", whole.image_shape, ("0", "1"), *splits)
+
+
+def blurred(images: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Images of the same kind that equal none of these."""
+    noise = np.random.default_rng(seed).integers(1, 9, images.shape)
+    return np.where(images < 128, images + noise, images - noise).astype(np.uint8)
+
+
+def written_release(
+    folder: pathlib.Path, private: data.PrivateData, copied: int = 0, count: int = 60
+) -> Any:
+    """A release of `count` images, of which the first `copied` are real records."""
+    images, labels = (part[:count] for part in private.train.arrays())
+    released = np.concatenate([images[:copied], blurred(images[copied:])])
+    return write_release(folder, private.name, released, labels)
