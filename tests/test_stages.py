@@ -93,6 +93,14 @@ def test_the_logs_of_the_warm_start_have_images_and_no_scalar_of_a_record(staged
     assert tags <= {"discrepancy", "epsilon_spent_bound", "generated"} and "generated" in tags
 
 
+def test_runs_of_every_kind_log_what_they_spent_in_one_place(staged):
+    events = event_accumulator.EventAccumulator(str(staged / "run" / "tensorboard"))
+    events.Reload()
+    [spent] = events.Tensors("epsilon_spent")
+    assert spent.step == CRITIC
+    assert tf.make_ndarray(spent.tensor_proto) == pytest.approx(read_statement(staged)["epsilon"])
+
+
 def test_promise_12_the_epsilon_of_the_stages_is_dp_accountings_by_hand(staged):
     release, critic = read_ledger(staged)
     event = dp_accounting.ComposedDpEvent(

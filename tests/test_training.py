@@ -19,12 +19,21 @@ import pytest
 import tensorflow as tf
 from dp_accounting import pld
 
-from tfartgen import accounting, assembly, callbacks, run_folder, summary, training
+from tfartgen import (
+    accounting,
+    assembly,
+    callbacks,
+    run_folder,
+    summary,
+    tensorboard_log,
+    training,
+)
 from tfartgen.data import PrivateData, Split
 from tfartgen.dp_optimizer import operating_system_keys
 from tfartgen.train_config import TrainConfig, configure
 
 COUNT, STEPS, STOP = 60, 12, 5
+PROJECTED = 9  # images in TensorBoard's projector
 EVERY_STEP = 1e-9  # minutes between checkpoints
 
 
@@ -83,7 +92,7 @@ def at_step(step, action):
             if batch + 1 == step:
                 action()
 
-    log = functools.partial(callbacks.TensorBoardLog, scalar_steps=3, image_steps=5)
+    log = functools.partial(tensorboard_log.TensorBoardLog, scalar_steps=3, image_steps=5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "ProgressBar", Bar)
         patch.setattr(training, "TensorBoardLog", log)
@@ -103,7 +112,7 @@ def _finished(tmp_path_factory):
     """A run that went through without a stop; tests must not change it."""
     folder = tmp_path_factory.mktemp("finished")
     with at_step(0, lambda: None):
-        result = train(folder, checkpoint_minutes=EVERY_STEP)
+        result = train(folder, checkpoint_minutes=EVERY_STEP, projector_images=PROJECTED)
     assert result.stopped_by is None and not result.already_finished
     return folder
 
@@ -729,21 +738,66 @@ def test_no_real_image_is_in_the_logs(finished):
         for image in images:
             assert image.tobytes() not in raw
     assert grids >= 3  # two on the way, one at the end
+    sprite = (finished / "run" / "tensorboard" / "projector" / "sprite.png").read_bytes()
+    assert not shows_a_record(tf.io.decode_png(sprite).numpy()[..., :1], images)
+
+
+def logged_steps(folder):
+    """Steps of every tag in the logs of a run."""
+    seen = {}
+    for _, event in events(folder / "run" / "tensorboard"):
+        for value in event.summary.value:
+            seen.setdefault(value.tag, []).append(event.step)
+    return seen
 
 
 def test_the_logs_hold_what_they_promise(finished):
-    seen, graphs = {}, {}
-    for folder, event in events(finished / "run" / "tensorboard"):
-        if event.graph_def:
-            graphs[folder] = len(tf.compat.v1.GraphDef.FromString(event.graph_def).node)
-        for value in event.summary.value:
-            seen.setdefault(value.tag, []).append(event.step)
+    seen = logged_steps(finished)
     for tag in ("critic_loss", "generator_loss", "gradient_norm", "clipped_share"):
         assert seen[tag] == [3, 6, 9, 12]
     assert seen["epsilon_spent_bound"] == [3, 6, 9, 12]
     assert seen["generated"] == [5, 10, 12]
-    assert any(tag.startswith("_hparams_") for tag in seen)
-    assert set(graphs) == {"generator", "critic"} and min(graphs.values()) > 20
+    assert seen["epsilon_spent"] == [STEPS]
+    assert seen["_hparams_/session_start_info"] == [0]
+
+
+def test_the_last_step_of_a_session_is_in_the_logs(stopped):
+    seen = logged_steps(stopped)
+    assert seen["critic_loss"] == seen["epsilon_spent_bound"] == [3, STOP]
+    assert seen["generated"] == [STOP] and "epsilon_spent" not in seen
+
+
+def test_the_logged_graph_leads_from_latents_through_the_generator_to_the_critic(finished):
+    [graph] = [
+        tf.compat.v1.GraphDef.FromString(event.graph_def)
+        for _, event in events(finished / "run" / "tensorboard")
+        if event.graph_def
+    ]
+    scopes = {node.name.partition("/")[0] for node in graph.node}
+    assert {"latent", "label", "generator", "critic"} <= scopes
+
+
+def test_a_run_killed_while_it_draws_the_projector_is_finished_by_the_next_start(
+    stopped, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    folder = copy_of(stopped, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "write_projector", killed)
+        train(folder, projector_images=PROJECTED)
+    assert iterations(folder) == STEPS and not (folder / "models").exists()
+    assert train(folder, projector_images=2).model_path == folder / "models" / "1"
+    names = (folder / "run" / "tensorboard" / "projector" / "metadata.tsv").read_text()
+    assert names.splitlines() == ["a", "b"]
+
+
+def test_a_run_draws_no_projector_unless_asked_to(resumed, tmp_path):
+    assert not (resumed / "run" / "tensorboard" / "projector").exists()
+    with pytest.raises(ValueError, match="projector_images must be a positive whole number"):
+        train(tmp_path, projector_images=-1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_logged_epsilon_is_a_bound_on_what_was_spent(finished):

@@ -13,7 +13,8 @@ A GAN whose critic alone sees the private images, through a differentially priva
     gan             ArtGAN: compile, train_step, metrics
     train_config    settings of a run and good defaults
     run_folder      a run's private folder: settings, ledger and checkpoints in step
-    callbacks       progress, TensorBoard, signals
+    callbacks       progress, checkpoints, signals
+    tensorboard_log scalars, images, graph and settings of a run
     training        a run: resume, budget stop, export
     statement       privacy.json: what ran -> what can be said
     release         the generator's SavedModel

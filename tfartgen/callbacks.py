@@ -1,28 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens around the steps of a run: progress, logs, checkpoints, stopping.
-
-Logs hold generated images only. Scalars of the critic look at private records, so the logs stay in the
-private run folder.
-"""
+"""What happens around the steps of a run: progress, checkpoints, stopping."""
 
 from __future__ import annotations
 
 import math
-import pathlib
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Callable, Optional
 
-import numpy as np
 import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams
 from tqdm import tqdm
-
-from tfartgen.data import to_uint8
-from tfartgen.gan import ArtGAN
 
 
 class ProgressBar(tf.keras.callbacks.Callback):
@@ -112,93 +101,6 @@ class StopOnSignal(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.received is not None:
             self.model.stop_training = True
-
-
-class TensorBoardLog(tf.keras.callbacks.Callback):
-    """Scalars, grids of generated images, the graphs of both networks, and the settings in the HParams tab."""
-
-    _ROWS = 8
-
-    def __init__(
-        self,
-        directory: pathlib.Path,
-        gan: ArtGAN,
-        settings: dict[str, Any],
-        done: int,
-        epsilon_at: Callable[[int], float],
-        scalar_steps: int = 50,
-        image_steps: int = 1000,
-    ):
-        """Creates the log.
-
-        Args:
-          directory: where event files go.
-          gan: whose networks train.
-          settings: the run's configuration.
-          done: steps of this stage that an earlier session took.
-          epsilon_at: bound on epsilon spent after so many steps of this session.
-          scalar_steps: steps between scalars, over which means are taken.
-          image_steps: steps between grids.
-        """
-        super().__init__()
-        self._directory, self._gan, self._settings = directory, gan, settings
-        self._step, self._epsilon_at = done, epsilon_at
-        self._scalar_steps, self._image_steps = scalar_steps, image_steps
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._writer = tf.summary.create_file_writer(str(self._directory))
-        with self._writer.as_default(step=0):
-            hparams.hparams(
-                {k: v for k, v in self._settings.items() if isinstance(v, (bool, int, float, str))}
-            )
-        generator = self._gan.generator
-        self._write_graph("generator", generator, [generator.latent_dim])
-        self._write_graph("critic", self._gan.critic, generator.image_shape)
-
-    def _write_graph(self, name: str, network: tf.keras.Model, shape: Sequence[int]) -> None:
-        """The graph of a network of rows of `shape` and labels, as a run of its own: TensorBoard shows one each."""
-        rows = tf.TensorSpec([None, *shape], tf.float32)
-        label = tf.TensorSpec([None], tf.int32)
-        graph = tf.function(lambda *inputs: network(inputs)).get_concrete_function(rows, label)
-        writer = tf.summary.create_file_writer(str(self._directory / name))
-        with writer.as_default(step=0):
-            tf.summary.graph(graph.graph)
-        writer.close()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._step += 1
-        with self._writer.as_default(step=self._step):
-            if self._step % self._scalar_steps == 0:
-                for name, value in logs.items():
-                    tf.summary.scalar(name, value)
-                if self.model is self._gan:
-                    tf.summary.scalar("critic_steps_per_generator_step", self._gan.pace.steps_each)
-                epsilon = self._epsilon_at(batch + 1)
-                if math.isfinite(epsilon):
-                    tf.summary.scalar("epsilon_spent_bound", epsilon)
-                self.model.reset_metrics()
-            if self._step % self._image_steps == 0:
-                tf.summary.image("generated", generated_grid(self._gan, self._ROWS)[None])
-
-    def on_train_end(self, logs: Any = None) -> None:
-        with self._writer.as_default(step=self._step):
-            tf.summary.image("generated", generated_grid(self._gan, self._ROWS)[None])
-        self._writer.close()
-
-
-def generated_grid(gan: ArtGAN, rows: int) -> np.ndarray:
-    """Images of the averaged generator, a column per class (at most 20), the same latents every time.
-
-    Returns:
-      uint8 `[rows * height, columns * width, channels]`.
-    """
-    columns = min(20, gan.generator.num_classes)
-    height, width, channels = gan.generator.image_shape
-    latent = tf.random.stateless_normal([rows * columns, gan.generator.latent_dim], [0, 0])
-    label = tf.tile(tf.range(columns), [rows])
-    images = to_uint8(gan.average((latent, label))).numpy()
-    grid = images.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return grid.reshape(rows * height, columns * width, channels)
 
 
 def format_epsilon(epsilon: float) -> str:

@@ -75,8 +75,9 @@ def _members_and_controls(document: Document) -> str:
     low, high = document["members_to_controls_interval"]
     if low > 1:
         return (
-            "Training records lose more than records of the same population that were not trained on: the release holds "
-            "something of its records, beyond what they share with others."
+            "Training records lose more than records that were not trained on. Either the release holds something of its own "
+            "records, beyond what they share with others, or the two groups differ by themselves; the controls of the membership "
+            "attacks tell whether they do."
         )
     if high < 1:
         return (

@@ -116,7 +116,7 @@ def _in_words(stated: Mapping[str, Any]) -> list[str]:
         f"particular record was in the training data. Whatever odds they gave it before, the release changes these odds by a "
         f"factor of at most e^{epsilon:.3g} = {math.exp(epsilon):.3g}, but for a chance of about {delta:g} that it tells more.",
         "That holds against every method there is or will be, and whatever is done with the release afterwards. It is about "
-        f"{stated['unit']}: of somebody with several records it holds for each of them, and for all together less.",
+        f"{stated['unit']}: somebody with several records is protected less, the less the more they have.",
     ]
 
 

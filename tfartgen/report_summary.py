@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from tfartgen import membership_tables
+from tfartgen import membership_tables, privacy_estimate_tables
 from tfartgen.evaluation_tables import percent, row_name
 from tfartgen.inversion_tables import TARGET_NAMES
 from tfartgen.report_blocks import Bullets, Section
@@ -58,7 +58,7 @@ def _guarantee(stated: Mapping[str, Any]) -> str:
     epsilon = stated["epsilon"]
     return (
         f"Guarantee: epsilon = {epsilon:.4g} at delta = {stated['delta']:g} for {stated['unit']}, whatever the attacker knows and "
-        f"does: the odds that a record was used change by a factor of at most {math.exp(epsilon):.3g}."
+        f"does: the odds that a record was used change by a factor of at most {math.exp(epsilon):.3g}, but for that delta."
     )
 
 
@@ -76,8 +76,11 @@ def _usefulness(document: Mapping[str, Any]) -> list[str]:
 def _estimate(document: Mapping[str, Any]) -> list[str]:
     low, high = document["members_to_controls_interval"]
     told = "more than" if low > 1 else "less than" if high < 1 else "no more than"
+    ratio = privacy_estimate_tables.ratio(document["members_to_controls"])
+    interval = privacy_estimate_tables.interval(low, high)
     return [
-        f"Estimate: typical training records lose {told} records that were not trained on (see its calibration)."
+        f"Estimate: typical training records lose {told} records that were not trained on ({ratio} times, 99%: {interval}). No "
+        "proof; read it with its calibration."
     ]
 
 

@@ -20,6 +20,7 @@ import fcntl
 import json
 import os
 import pathlib
+import tempfile
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -227,3 +228,17 @@ class Progress:
                 f"cannot write a checkpoint in {self._manager.directory}: {error.message.splitlines()[0]}; make room or "
                 "give another --run_dir, then start again to resume"
             ) from None
+
+
+def require_writable(directory: pathlib.Path) -> None:
+    """Finds out before hours of training that the export could not be written; leaves nothing behind.
+
+    Raises:
+      OSError: the folder cannot be made or written to.
+    """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        pass
+    for path in made:
+        path.rmdir()

@@ -6,20 +6,21 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import signal
-import tempfile
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
 from tfartgen import _validate, accounting, assembly, embedding, public_start, release
-from tfartgen.callbacks import Checkpointer, ProgressBar, StopOnSignal, TensorBoardLog
+from tfartgen.callbacks import Checkpointer, ProgressBar, StopOnSignal
 from tfartgen.data import PrivateData
 from tfartgen.dp_optimizer import KeySource, operating_system_keys
+from tfartgen.embedding_projector import write_projector
 from tfartgen.gan import ArtGAN
 from tfartgen.ledger import MEAN_EMBEDDING
-from tfartgen.run_folder import Progress, RunFolder
+from tfartgen.run_folder import Progress, RunFolder, require_writable
 from tfartgen.statement import privacy_statement
+from tfartgen.tensorboard_log import TensorBoardLog, log_run, log_spent
 from tfartgen.train_config import TrainConfig
 from tfartgen.warm_start import WarmStart
 
@@ -58,6 +59,7 @@ def train(
     model_dir: pathlib.Path,
     *,
     checkpoint_minutes: float = 5.0,
+    projector_images: int = 0,
     selected_on_private_data: Sequence[str] = (),
     keys: KeySource = operating_system_keys,
 ) -> RunResult:
@@ -75,6 +77,7 @@ def train(
       run_dir: private folder of the run.
       model_dir: where versions of the generator go.
       checkpoint_minutes: minutes between checkpoints.
+      projector_images: generated images in TensorBoard's projector when the run is done; 0 for no projector.
       selected_on_private_data: choices that were made by looking at the private data, for the statement.
       keys: source of the noise's and the sampler's keys; anything but the default voids the statement.
 
@@ -86,10 +89,12 @@ def train(
       OSError: a folder cannot be written.
     """
     _validate.positive("checkpoint_minutes", checkpoint_minutes)
+    if projector_images:
+        _validate.positive_int("projector_images", projector_images)
     folder = RunFolder(run_dir)
     try:
         run = _Run(data, config, folder, model_dir, keys, selected_on_private_data)
-        return run.go(checkpoint_minutes)
+        return run.go(checkpoint_minutes, projector_images)
     finally:
         folder.close()
 
@@ -133,7 +138,7 @@ class _Run:
             )
         return settled
 
-    def go(self, checkpoint_minutes: float) -> RunResult:
+    def go(self, checkpoint_minutes: float, projector_images: int) -> RunResult:
         strategy = assembly.strategy()
         with strategy.scope():
             gan, warm_start = assembly.build_warm_start(
@@ -150,7 +155,9 @@ class _Run:
             return self._result(pathlib.Path(finished["model"]), already_finished=True)
         self._check_budget()
         if not self._done:
-            _require_writable(self._model_dir)
+            require_writable(self._model_dir)
+            settings = {"run": self._folder.path.resolve().name, **self._settled}
+            log_run(self._folder.tensorboard, gan, settings)
         stopped_by = None
         if warm_start is not None and warm_start.steps_taken < warm_start.steps:
             stopped_by = self._warm_up(strategy, warm_start, checkpoint_minutes)
@@ -158,9 +165,18 @@ class _Run:
             stopped_by = self._fit_critic(strategy, checkpoint_minutes)
         if not self._done:
             return self._result(None, stopped_by=stopped_by)
+        return self._finish(projector_images)
+
+    def _finish(self, projector_images: int) -> RunResult:
+        """Logs the outcome, then exports it: who stops the program in between gets no second version."""
+        outcome, logs = self._result(None), self._folder.tensorboard
+        if not outcome.void_reasons:
+            log_spent(logs, outcome.spent.epsilon, outcome.steps)
+        if projector_images:
+            write_projector(logs, self._gan.average, self._data.class_names, projector_images)
         path = self._export()
-        self._folder.write_finished({"model": str(path), "steps": self._progress.steps})
-        return self._result(path)
+        self._folder.write_finished({"model": str(path), "steps": outcome.steps})
+        return dataclasses.replace(outcome, model_path=path)
 
     @property
     def _done(self) -> bool:
@@ -243,7 +259,6 @@ class _Run:
     ) -> Optional[signal.Signals]:
         """The steps of a stage that are left; the signal that stopped it, if one did."""
         done, total = done_of
-        settings = self._folder.config() or {}
 
         def save() -> None:
             self._progress.save(self._template)
@@ -256,7 +271,7 @@ class _Run:
                 verbose=0,
                 callbacks=[
                     ProgressBar(total, done, epsilon_at),
-                    TensorBoardLog(log_dir, self._gan, settings, done, epsilon_at),
+                    TensorBoardLog(log_dir, self._gan, done, epsilon_at),
                     Checkpointer(checkpoint_minutes, save),
                     stopper,
                 ],
@@ -334,17 +349,3 @@ def _run_identity(config: TrainConfig, data: PrivateData) -> dict[str, Any]:
     if config.sampling == "poisson":  # the data is in memory
         identity["data_checksum"] = data.train.checksum()
     return identity
-
-
-def _require_writable(directory: pathlib.Path) -> None:
-    """Finds out before hours of training that the export could not be written; leaves nothing behind.
-
-    Raises:
-      OSError: the folder cannot be made or written to.
-    """
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=directory):
-        pass
-    for path in made:
-        path.rmdir()
