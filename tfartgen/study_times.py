@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a stage of a study is likely to take, and how long all of them.
+
+A stage that finished before took so long. Otherwise it is guessed from what it took on digits and on MNIST: a power
+of the number of pixels of all training images, between the two and beyond. That is rough: what a student or an attack
+costs depends on more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+from tfartgen.study_stages import Stage
+
+#: Pixels of all training images of digits and of MNIST: 1,438 of 8 x 8, and 60,000 of 28 x 28.
+_PIXELS = (1_438 * 8 * 8, 60_000 * 28 * 28)
+
+#: Seconds of each stage on digits and on MNIST, by itself on both cores of 2 x AMD EPYC, 2026-11-26, at default flags.
+#: Of MNIST training alone was timed as a whole; the others are added up from the times of their trials, or guessed.
+_MEASURED = {
+    "train": (62, 1_596),
+    "generate": (6, 60),
+    "evaluate": (673, 2_500),
+    "estimate_privacy": (77, 600),
+    "invert": (500, 2_800),
+    "infer_membership": (150, 600),
+    "report": (15, 60),
+}
+MACHINE = "2 x AMD EPYC"
+
+#: Of a stage that is not in the table.
+_SOME_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Of the time of a stage.
+
+    Attributes:
+      seconds: likely.
+      is_recorded: whether the stage took that long before, in this study.
+    """
+
+    seconds: float
+    is_recorded: bool
+
+
+def estimate(stage: Stage, num_pixels: int, recorded: Optional[float]) -> Estimate:
+    """Estimates one stage.
+
+    Args:
+      stage: the stage.
+      num_pixels: of all training images together.
+      recorded: seconds that it took when it last finished.
+    """
+    if recorded is not None:
+        return Estimate(recorded, True)
+    if stage.name not in _MEASURED:
+        return Estimate(_SOME_SECONDS, False)
+    return Estimate(_between(_MEASURED[stage.name], num_pixels), False)
+
+
+def _between(measured: tuple[float, float], num_pixels: int) -> float:
+    """The power law through both measurements; never below the first, most of which is starting up."""
+    (small, large), (fast, slow) = _PIXELS, measured
+    power = math.log(slow / fast) / math.log(large / small)
+    return fast * max(1.0, num_pixels / small) ** power
+
+
+def makespan(all_stages: Sequence[Stage], seconds: Mapping[str, float], jobs: int) -> float:
+    """Seconds until all stages are done, the longest of those that can start first, as the runner does it.
+
+    Args:
+      all_stages: each after those that it needs.
+      seconds: of each stage, by name; 0 for one that need not run.
+      jobs: stages at a time.
+    """
+    running: dict[str, float] = {}
+    done: set[str] = set()
+    now = 0.0
+    while len(done) < len(all_stages):
+        for stage in ready(all_stages, done, running, seconds)[: jobs - len(running)]:
+            running[stage.name] = now + seconds[stage.name]
+        name = min(running, key=running.__getitem__)
+        now = running.pop(name)
+        done.add(name)
+    return now
+
+
+def ready(
+    all_stages: Sequence[Stage],
+    done: set[str],
+    running: Mapping[str, object],
+    seconds: Mapping[str, float],
+) -> list[Stage]:
+    """The stages that may start, the longest first: what runs beside each other should end together."""
+    free = [
+        stage
+        for stage in all_stages
+        if stage.name not in done and stage.name not in running and done.issuperset(stage.needs)
+    ]
+    return sorted(free, key=lambda stage: -seconds[stage.name])
+
+
+def shown(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
