@@ -14,6 +14,8 @@ from evaluation_samples import write_release
 from tfartgen import data, papers
 
 RESULTS = scripts.ROOT / "docs" / "results"
+#: Where MNIST may lie, in TFDS's form.
+MNIST = scripts.ROOT.parent / "shared" / "data" / "tensorflow_datasets" / "mnist"
 FILES = ("evaluation.json", "privacy_estimate.json", "inversion.json", "membership.json")
 
 

@@ -13,10 +13,12 @@ import re
 
 import numpy as np
 import pytest
+import report_samples
 from PIL import Image
 from report_samples import documents, written_release, zeros_and_ones
 
 from tfartgen import (
+    data,
     evaluation_data,
     released_data,
     report,
@@ -26,6 +28,10 @@ from tfartgen import (
     report_private,
     statement,
 )
+
+#: Of the release that the committed documents of MNIST are about.
+MNIST_DIGEST = "7e666e49d6d60fbc8e043e3b9b7737efb0bb26537a59185ecef3dc5e85050fb4"
+MNIST = report_samples.MNIST
 
 
 def pictures(page):
@@ -108,6 +114,23 @@ def test_promise_the_public_page_shows_no_real_record(study, pages):
     assert len(shown) == 2 * (1 + report_pictures.NEAREST)
     for pixels, private in shown:
         assert not private and not is_record(pixels, study.private)
+
+
+def test_promise_the_committed_page_shows_no_real_record():
+    if not MNIST.is_dir():
+        pytest.skip(f"needs MNIST in {MNIST.parent}")
+    private = data.load("mnist", str(MNIST.parent))
+    shown = pictures((report_samples.RESULTS / "mnist" / "report.html").read_text(encoding="utf-8"))
+    assert len(shown) == 10 * (1 + report_pictures.NEAREST)
+    for pixels, marked in shown:
+        assert not marked and not is_record(pixels, private)
+
+
+def test_the_committed_page_is_about_the_committed_documents():
+    text = text_of((report_samples.RESULTS / "mnist" / "report.html").read_text(encoding="utf-8"))
+    found = report_documents.gather([report_samples.RESULTS / "mnist"], MNIST_DIGEST, "mnist")
+    assert len(found) == 4 and MNIST_DIGEST in text
+    assert "0 of 60,000 artificial images equal a training record" in text
 
 
 def test_promise_a_copy_of_a_record_is_counted_and_not_shown(tmp_path):
