@@ -236,6 +236,18 @@ def test_without_documents_each_is_named_with_its_command(bare):
     assert text_of(public).count(": not measured") == len(programs)
 
 
+def test_a_bound_that_was_refused_says_why(bare):
+    path = bare.results / "privacy_estimate.json"
+    content = json.loads(path.read_text())
+    content["mu"][0].update(
+        refused="too few records <5", bounds=None, least_per_release=None, least_by=None
+    )
+    path.write_text(json.dumps(content))
+    public = report.write(bare.report(), bare.output)[0].read_text()
+    assert "0.01: too few records &lt;5" in public
+    assert ">0.01</th><td>-</td><td>-</td><td>-</td>" in public
+
+
 def test_no_absolute_path_is_published(bare):
     assert bare.release.folder.startswith("/")
     found = report_documents.gather([bare.results], bare.release.digest, bare.release.name)

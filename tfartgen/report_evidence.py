@@ -56,7 +56,7 @@ def estimate_blocks(document: Document) -> list[Block]:
             )
         )
     blocks += [
-        _mu(document, examples),
+        *_mu(document, examples),
         *_calibration(document),
         Bullets("Beside what is proven:", privacy_estimate_tables.formal(document)),
     ]
@@ -90,27 +90,28 @@ def _members_and_controls(document: Document) -> str:
     )
 
 
-def _mu(document: Document, examples: int) -> Figures:
-    rows = []
+def _mu(document: Document, examples: int) -> list[Block]:
+    rows, refusals = [], []
     for row in document["mu"]:
         if row["refused"]:
-            rows.append((f"{row['gamma']:g}", "none", "none", row["refused"]))
-            continue
-        bounds = row["bounds"]
-        rows.append(
-            (
-                f"{row['gamma']:g}",
-                f"{bounds['chebyshev']['per_release']:.3g}",
-                f"{bounds['saw_yang_mo']['per_release']:.3g}",
-                f"{row['least_per_release']:.3g} ({_LEAST_BY[row['least_by']]})",
-            )
-        )
-    header = ("gamma", "Chebyshev", "Saw, Yang and Mo", "least")
-    return Figures(
+            refusals.append(f"{row['gamma']:g}: {row['refused']}")
+        bounds = ("-", "-") if row["refused"] else _bounds(row["bounds"])
+        least = row["least_per_release"]
+        known = "-" if least is None else f"{least:.3g} ({_LEAST_BY[row['least_by']]})"
+        rows.append((f"{row['gamma']:g}", *bounds, known))
+    header = ("gamma", "Chebyshev", "Saw, Yang and Mo", "least known")
+    caption = (
         f"mu in nats for the release of {examples:,}: all but a share gamma of the records lose at most this. Chebyshev's takes "
-        "estimated moments for true ones; Saw, Yang and Mo's does not.",
-        Table(header, tuple(rows)),
+        "estimated moments for true ones; Saw, Yang and Mo's does not."
     )
+    return [
+        Figures(caption, Table(header, tuple(rows))),
+        Bullets("There is no such bound at gamma", refusals),
+    ]
+
+
+def _bounds(found: Document) -> tuple[str, ...]:
+    return tuple(f"{found[name]['per_release']:.3g}" for name in ("chebyshev", "saw_yang_mo"))
 
 
 _LEAST_BY = {"estimate": "estimated", "proof": "proven"}
