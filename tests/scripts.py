@@ -37,10 +37,12 @@ def main_of(name: str) -> Iterator[Callable[..., int]]:
             flags.FLAGS([str(path), *arguments])
             return module.main([str(path)])
 
-    yield main
-    del sys.modules[module_name]
-    for flag in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, flag)
+    try:
+        yield main
+    finally:
+        del sys.modules[module_name]
+        for flag in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, flag)
 
 
 def start(name: str, folder: pathlib.Path, *arguments: str) -> subprocess.Popen:

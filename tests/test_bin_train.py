@@ -18,7 +18,13 @@ from scripts import ended
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "bin" / "train"
 
-SMALL = ("--generator_width=2", "--critic_width=2", "--latent_dim=4", "--generator_batch_size=4", "--projector_images=0")
+SMALL = (
+    "--generator_width=2",
+    "--critic_width=2",
+    "--latent_dim=4",
+    "--generator_batch_size=4",
+    "--projector_images=0",
+)
 FORMAL = (*SMALL, "--epsilon=5", "--batch_size=16", "--warm_start=0", "--steps=150")
 STAGED = (
     *SMALL,

@@ -9,12 +9,13 @@ import json
 import dp_accounting
 import numpy as np
 import pytest
-from evaluation_samples import real, release, shades
+from evaluation_samples import private, real, release, shades
 from scipy import stats
 
 from tfartgen import (
     evaluation,
     evaluation_config,
+    evaluation_data,
     evaluation_rows,
     ledger,
     student_trials,
@@ -59,6 +60,18 @@ def _whole(tmp_path_factory):
     document = study.run(done.append)
     assert done == [1] * len(study.trials())
     return folder, config, document
+
+
+def test_pate_is_left_out_with_a_word_where_too_few_images_are_public():
+    few = evaluation_data.prepare(private(held_out=6), 0.2)
+    assert len(few.public) == 0
+    config = dataclasses.replace(TABLE, methods=evaluation_config.METHODS)
+    left, notes = evaluation.suited(config, few)
+    assert left.methods == ("real", "artificial", "dp_sgd")
+    assert len(notes) == 1 and "needs 3 public images, and there are 0" in notes[0]
+    assert evaluation.suited(config, real()) == (config, ())
+    without = dataclasses.replace(config, methods=("real",))
+    assert evaluation.suited(without, few) == (without, ())
 
 
 def test_the_document_is_json_and_holds_what_was_asked_for(whole):

@@ -46,6 +46,15 @@ def a_document(**changes):
     }
 
 
+def test_a_class_and_its_opposite_are_told_apart_where_names_are_shortened():
+    document = a_document(
+        table=[a_row("real", 0.9, recalls=[0.5, 0.9]), a_row("real", 0.9, recalls=[0.9, 0.5])]
+    )
+    document["dataset"]["class_names"] = ["not_Eyeglasses", "Eyeglasses"]
+    rows = next(iter(evaluation_tables.results_tables(document).values())).rows
+    assert [row[4] for row in rows] == ["not_E...: 50.0", "Eyegl...: 50.0"]
+
+
 def test_tables_are_aligned_and_printed_as_markdown():
     table = Table(("a", "bb"), (("long name", "1"), ("x", "100")))
     assert table.text() == "a           bb\nlong name    1\nx          100"

@@ -19,7 +19,7 @@ from typing import Any, Callable
 from tfartgen import environment, fidelity_trials
 from tfartgen.evaluation_config import EvaluationConfig, baseline_budget
 from tfartgen.evaluation_data import EvaluationData
-from tfartgen.evaluation_rows import Row, RowMaker, curve_counts, trials_of
+from tfartgen.evaluation_rows import Row, RowMaker, curve_counts, public_needed, trials_of
 from tfartgen.released_data import ReleasedData
 from tfartgen.trials import Trial, TrialStore
 from tfartgen.validation_study import ValidationStudy
@@ -191,6 +191,22 @@ class Evaluation:
                 f"--curve={longest} exceeds the {len(release.labels)} examples of {release.folder}; draw more with "
                 "bin/generate, or lower it"
             )
+
+
+def suited(
+    config: EvaluationConfig, data: EvaluationData
+) -> tuple[EvaluationConfig, tuple[str, ...]]:
+    """Leaves out the methods that the data does not carry, of a config whose methods nobody asked for.
+
+    Returns:
+      The config, and lines for people on what is left out and why.
+    """
+    needed, public = public_needed(config, data), len(data.public)
+    if "pate" not in config.methods or public >= needed:
+        return config, ()
+    note = f"PATE is left out: it needs {needed} public images, and there are {public}; raise --public_fraction to have it"
+    methods = tuple(method for method in config.methods if method != "pate")
+    return dataclasses.replace(config, methods=methods), (note,)
 
 
 def _described(release: ReleasedData) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class RowMaker:
         records, public = len(self._data.train[1]), len(self._data.public)
         teachers = self._config.num_teachers or pate.default_teachers(records)
         pate.check_teachers(teachers, records)
-        needed = self._config.num_queries or self._data.num_classes
+        needed = public_needed(self._config, self._data)
         if needed > public:
             raise ValueError(
                 f"PATE needs {needed} public images and has {public}; raise --public_fraction, lower --num_queries, or "
@@ -198,3 +198,8 @@ def curve_counts(available: int, num_classes: int, points: int = 5) -> tuple[int
 def trials_of(rows: Iterable[Row]) -> list[Trial]:
     """The trials of all rows."""
     return [trial for row in rows for trial in row.trials]
+
+
+def public_needed(config: EvaluationConfig, data: EvaluationData) -> int:
+    """Public images that PATE needs at least: as many as are asked for, or one for each class."""
+    return config.num_queries or data.num_classes

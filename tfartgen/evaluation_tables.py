@@ -98,7 +98,7 @@ def _cells(row: Mapping[str, Any], classes: Sequence[str], several: bool) -> tup
         f"{row['num_examples']:,}",
         with_interval(row["accuracy"]),
         percent(row["macro_recall"]["mean"]),
-        f"{_shortened(classes[worst], 8)}: {percent(row['recalls'][worst])}",
+        f"{_beginning(classes[worst], 8)}: {percent(row['recalls'][worst])}",
         percent(row["calibration_error"]["mean"]),
     )
 
@@ -110,6 +110,11 @@ def _mark(row: Mapping[str, Any]) -> str:
 
 def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else "..." + text[3 - width :]
+
+
+def _beginning(text: str, width: int) -> str:
+    """By which `Eyeglasses` and `not_Eyeglasses` are told apart, unlike by their ends."""
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def worst_class(row: Mapping[str, Any]) -> int:
