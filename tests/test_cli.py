@@ -167,3 +167,15 @@ def test_reader_that_leaves_early_is_no_traceback(script):
 def test_shutdown_noise_is_skipped(script):
     act = "--act=import atexit; atexit.register(print, 'Exception ignored in', file=sys.stderr)"
     assert start(script, act).stderr == ""
+
+
+@pytest.mark.parametrize("program", sorted(path.name for path in (ROOT / "bin").iterdir()))
+def test_every_program_helps_without_loading_tensorflow(program):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / "bin" / program), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 and done.stdout.startswith(f"{program}: ")
+    assert "absl.flags" in done.stderr and "tensorflow" not in done.stderr

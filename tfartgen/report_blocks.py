@@ -53,7 +53,7 @@ class Chart:
     """A drawing, as SVG, whose numbers are in a table beside it.
 
     Attributes:
-      caption: below it.
+      caption: above it.
       description: instead of it, for those who do not see it.
       svg: the element.
     """

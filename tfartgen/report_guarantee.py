@@ -45,9 +45,8 @@ def released_section(release: ReleasedData) -> Section:
         [
             Text(
                 [
-                    "Images with labels, each the output of a neural network, the generator. No image is a photograph or scan of "
-                    "anything. The generator learned from private records, and from them only through the mechanisms that are "
-                    "listed under the guarantee."
+                    "Images with labels, each drawn by a neural network, the generator. It learned from private records, and from them "
+                    "only through the mechanisms that are listed under the guarantee."
                 ]
             ),
             Facts(pairs),

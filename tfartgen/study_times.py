@@ -18,16 +18,17 @@ from tfartgen.study_stages import Stage
 #: Pixels of all training images of digits and of MNIST: 1,438 of 8 x 8, and 60,000 of 28 x 28.
 _PIXELS = (1_438 * 8 * 8, 60_000 * 28 * 28)
 
-#: Seconds of each stage on digits and on MNIST, by itself on both cores of 2 x AMD EPYC, 2026-11-26, at default flags.
+#: Seconds of each stage on digits and on MNIST on 2 x AMD EPYC, 2026-11-26, at default flags: of digits in a study with
+#: two stages at a time, where there are two to run, with a core each.
 #: Of MNIST training alone was timed as a whole; the others are added up from the times of their trials, or guessed.
 _MEASURED = {
-    "train": (62, 1_596),
+    "train": (65, 1_596),
     "generate": (6, 60),
-    "evaluate": (673, 2_500),
-    "estimate_privacy": (77, 600),
-    "invert": (500, 2_800),
-    "infer_membership": (150, 600),
-    "report": (15, 60),
+    "evaluate": (518, 2_500),
+    "estimate_privacy": (66, 600),
+    "invert": (316, 2_800),
+    "infer_membership": (100, 600),
+    "report": (16, 90),
 }
 MACHINE = "2 x AMD EPYC"
 
