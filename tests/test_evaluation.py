@@ -68,7 +68,7 @@ def test_pate_is_left_out_with_a_word_where_too_few_images_are_public():
     config = dataclasses.replace(TABLE, methods=evaluation_config.METHODS)
     left, notes = evaluation.suited(config, few)
     assert left.methods == ("real", "artificial", "dp_sgd")
-    assert len(notes) == 1 and "needs 3 public images, and there are 0" in notes[0]
+    assert len(notes) == 1 and "needs 9 public images, and there are 0" in notes[0]
     assert evaluation.suited(config, real()) == (config, ())
     without = dataclasses.replace(config, methods=("real",))
     assert evaluation.suited(without, few) == (without, ())

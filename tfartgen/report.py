@@ -23,9 +23,8 @@ from tfartgen import (
     report_summary,
 )
 from tfartgen.evaluation_data import EvaluationData
-from tfartgen.evaluation_tables import Table
 from tfartgen.released_data import ReleasedData
-from tfartgen.report_blocks import Block, Figures, Heading, Missing, Page, Section, Text
+from tfartgen.report_blocks import Block, Bullets, Heading, Missing, Page, Section, Text
 from tfartgen.report_documents import KINDS, Found
 from tfartgen.report_page import render
 from tfartgen.report_private import Closeness, Records
@@ -235,17 +234,14 @@ def _refuse_paths(page: str) -> None:
 
 
 def _provenance(documents: Mapping[str, Mapping[str, Any]]) -> Block:
-    rows = []
+    listed = []
     for kind, content in documents.items():
         if "date" in content:
-            versions = ", ".join(
-                f"{name} {version}" for name, version in content["versions"].items()
+            versions = ", ".join(f"{name} {each}" for name, each in content["versions"].items())
+            listed.append(
+                f"{KINDS[kind].title}: {content['date']}, {content['machine']}, Python {content['python']}, {versions}"
             )
-            place = f"{content['machine']}, Python {content['python']}"
-            rows.append((KINDS[kind].title, content["date"], place, versions))
-    if not rows:
-        return Text(["Nothing was measured."])
-    return Figures("Where and when", Table(("", "date", "machine", "versions"), tuple(rows)))
+    return Bullets("Measured:", listed) if listed else Text(["Nothing was measured."])
 
 
 def _folders(content: Mapping[str, Any]) -> set[str]:
