@@ -20,6 +20,7 @@ from report_samples import documents, written_release, zeros_and_ones
 from tfartgen import (
     data,
     evaluation_data,
+    feature_spaces,
     released_data,
     report,
     report_documents,
@@ -133,7 +134,11 @@ def test_the_committed_page_is_about_the_committed_documents():
     assert "0 of 60,000 artificial images equal a training record" in text
 
 
-def test_promise_a_copy_of_a_record_is_counted_and_not_shown(tmp_path):
+def test_promise_a_copy_of_a_record_is_counted_and_not_shown(tmp_path, monkeypatch):
+    make = (
+        feature_spaces.make
+    )  # principal components are quicker than a student, and do as well here
+    monkeypatch.setattr(feature_spaces, "make", lambda name, *rest: make("pca", *rest))
     study = Study(tmp_path, copied=40)
     public, private = study.pages()
     for pixels, _ in pictures(public):
@@ -221,6 +226,18 @@ def test_the_figures_are_those_of_the_documents(study, pages):
     for row in estimate["mu"]:
         assert f"{row['bounds']['saw_yang_mo']['per_release']:.3g}" in text
     assert study.release.digest in text
+
+
+@pytest.mark.parametrize(
+    "name, told", [("eps1", "epsilon = 1"), ("no_noise", "noise_multiplier = 0")]
+)
+def test_an_audit_is_told_as_one_of_its_own_training(bare, name, told):
+    audit = json.loads((report_samples.RESULTS / f"digits_audit_{name}" / "audit.json").read_text())
+    audit["dataset"]["name"] = bare.release.name
+    (bare.results / "audit.json").write_text(json.dumps(audit))
+    text = text_of(report.write(bare.report(), bare.output)[0].read_text())
+    assert f"trained a model of its own with {told}, with records planted" in text
+    assert f"epsilon is at least {audit['lower_bound']:.2f} with 95% confidence" in text
 
 
 def test_without_documents_each_is_named_with_its_command(bare):

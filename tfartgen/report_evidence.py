@@ -178,18 +178,16 @@ def inversion_blocks(document: Document) -> list[Block]:
 
 def audit_blocks(document: Document) -> list[Block]:
     """An audit of a training by planted canaries, which is about its settings and not about the release."""
-    settings = ", ".join(
-        f"{k} = {v}" for k, v in document["settings"].items() if not isinstance(v, (dict, list))
-    )
+    train = document["settings"]["train"]
+    spent = "noise_multiplier" if train["epsilon"] is None else "epsilon"
     return [
         Text(
             [
-                "This audit trained a model of its own, with records planted by coins, and guessed the coins. It checks that the "
-                f"program spends no more than it says. It is about that training ({settings}), not about this release.",
-                *membership_tables.audit_sentences(document),
-            ],
-            important=not document["consistent"],
-        )
+                f"This audit trained a model of its own with {spent} = {train[spent]:g}, with records planted by coins, and guessed the "
+                "coins. It checks that the program spends no more than it says. It is about that training, not about this release."
+            ]
+        ),
+        Text(membership_tables.audit_sentences(document), important=not document["consistent"]),
     ]
 
 
