@@ -51,6 +51,18 @@ def test_what_was_not_measured_is_named_with_its_command(folder, report, capsys,
     assert "without real records; give --dataset" in out
 
 
+def test_a_release_that_nobody_measured_has_a_page_that_says_so(
+    folder, report, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    release = folder / "artificial" / "digits"
+    assert report(f"--release={release}", "--image_size=8") == 0
+    out = capsys.readouterr().out
+    assert out.count("Missing:") == 4
+    assert f"bin/invert --dataset=digits --image_size=8 --artificial={release}" in out
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_an_altered_release_is_refused_and_nothing_is_written(folder, report, tmp_path):
     altered = shutil.copytree(folder / "artificial" / "digits", tmp_path / "altered")
     with open(altered / "data.npz", "ab") as file:

@@ -244,10 +244,12 @@ def test_without_documents_each_is_named_with_its_command(bare):
     made = report.Report(bare.release, {}, None)
     public, private = (path.read_text() for path in report.write(made, bare.output))
     programs = ("bin/evaluate", "bin/estimate_privacy", "bin/invert", "bin/infer_membership")
-    assert [command.split()[0] for _, command in made.missing] == list(programs)
-    for _, command in made.missing:
-        assert f"--artificial={bare.release.folder}" in command
-        shown = command.replace(bare.release.folder, "zeros_and_ones")
+    assert [command.split()[0] for _, command in made.missing("--dataset=x")] == list(programs)
+    for _, command in made.missing("--dataset=x"):
+        assert f" --dataset=x --artificial={bare.release.folder}" in command
+        shown = command.replace(bare.release.folder, "zeros_and_ones").replace(
+            "=x", "=zeros_and_ones"
+        )
         assert f"<code>{html.escape(shown)}</code>" in public
     assert "--most_exposed=20" in private and "bin/report" in private and not pictures(private)
     assert text_of(public).count(": not measured") == len(programs)

@@ -77,11 +77,17 @@ class Report:
             self._copied = report_pictures.copies(release.images, data.train[0])
             self._closeness = Closeness(release, self._records, stage)
 
-    @property
-    def missing(self) -> list[tuple[str, str]]:
-        """What was not measured, for people, and the command that does; of what every report should have."""
-        kinds = report_summary.missing_kinds(self._documents)
-        return [(KINDS[kind].title, self._command(kind, self._release.folder)) for kind in kinds]
+    def missing(self, location: str) -> list[tuple[str, str]]:
+        """What was not measured of what every report should have, for people, and the command that does.
+
+        Args:
+          location: flags that name the real data.
+        """
+        folder = self._release.folder
+        return [
+            (KINDS[kind].title, report_documents.command(kind, folder, location))
+            for kind in report_summary.missing_kinds(self._documents)
+        ]
 
     def public_page(self) -> Page:
         """The page that can be published: aggregates, and artificial images."""
@@ -166,10 +172,8 @@ class Report:
         folder = self._release.folder
         # What is absolute tells of the owner's machine.
         shown = self._folder if pathlib.PurePath(folder).is_absolute() else folder
-        return Missing(KINDS[kind].title, self._command(kind, shown))
-
-    def _command(self, kind: str, folder: str) -> str:
-        return report_documents.command(kind, folder, f"--dataset={self._release.name}")
+        command = report_documents.command(kind, shown, f"--dataset={self._release.name}")
+        return Missing(KINDS[kind].title, command)
 
     def _pictures(self) -> list[Block]:
         blocks: list[Block] = []
