@@ -13,6 +13,7 @@ from tfartgen.study_process import StudyLock
 from tfartgen.study_records import StudyRecords
 from tfartgen.study_runner import StudyRunner
 from tfartgen.study_stages import Stage
+from tfartgen.study_times import DataSize
 
 #: Documents of a finished study, of another release.
 DOCUMENTS = scripts.ROOT / "docs" / "results" / "digits"
@@ -130,7 +131,7 @@ def settings(**changes: Any) -> Any:
         "data": DATA,
         "training": {"delta": 1e-5},
         "selected": (),
-        "num_pixels": 1438 * 64,
+        "size": DataSize(1438, 64),
         "has_critic": True,
         "name": "digits",
         **changes,
@@ -163,7 +164,9 @@ def run(folder, programs, all_stages=DIAMOND, jobs=2, lines=None):
     lock = StudyLock(folder, patience=5.0)
     try:
         records, display = StudyRecords(folder, DATA), lines or Lines()
-        return StudyRunner(all_stages, records, lock, folder, programs, 1, jobs, display).run()
+        return StudyRunner(
+            all_stages, records, lock, folder, programs, DataSize(1, 1), jobs, display
+        ).run()
     finally:
         lock.close()
 

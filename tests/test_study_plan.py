@@ -10,9 +10,9 @@ from study_samples import DATA, DIAMOND, copying, run, settings, write_programs
 
 from tfartgen import study_plan, study_stages, study_times
 from tfartgen.study_records import StudyRecords
-from tfartgen.study_times import Estimate, estimate, makespan, shown
+from tfartgen.study_times import DataSize, Estimate, estimate, makespan, shown
 
-DIGITS, MNIST = 1_438 * 64, 60_000 * 784
+DIGITS, MNIST = DataSize(1_438, 64), DataSize(60_000, 784)
 
 
 def plan(folder, all_stages=DIAMOND, jobs=2, shown_as=None):
@@ -64,16 +64,24 @@ def test_a_stage_that_takes_up_again_takes_at_most_its_time(tmp_path):
     assert "at a time" not in text
 
 
-def test_a_recorded_time_is_believed_and_others_are_scaled():
-    stage = copying("evaluate")
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_a_recorded_time_is_believed_and_others_are_scaled(name):
+    stage = copying(name)
     assert estimate(stage, MNIST, 7.0) == Estimate(7.0, True)
-    fast, slow = study_times._MEASURED["evaluate"]
+    fast, slow = study_times._MEASURED[name]
     assert estimate(stage, DIGITS, None).seconds == pytest.approx(fast)
     assert estimate(stage, MNIST, None).seconds == pytest.approx(slow)
-    assert estimate(stage, 1, None).seconds == fast  # starting up takes its time
-    between = estimate(stage, round((DIGITS * MNIST) ** 0.5), None).seconds
-    assert between == pytest.approx((fast * slow) ** 0.5, rel=1e-3)
+    assert estimate(stage, DataSize(1, 1), None).seconds == fast  # starting up takes its time
+    middle = DataSize(*(round((a * b) ** 0.5) for a, b in zip(DIGITS, MNIST)))
+    assert estimate(stage, middle, None).seconds == pytest.approx((fast * slow) ** 0.5, rel=1e-3)
     assert not estimate(copying("unheard_of"), MNIST, None).is_recorded
+
+
+def test_few_records_make_training_quicker_and_leave_an_evaluation_as_long():
+    few = MNIST._replace(records=300)
+    for name, is_quicker in (("train", True), ("evaluate", False)):
+        of_few, of_many = (estimate(copying(name), size, None).seconds for size in (few, MNIST))
+        assert (of_few < of_many) == is_quicker
 
 
 def test_every_stage_of_a_study_was_measured():

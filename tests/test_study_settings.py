@@ -24,7 +24,7 @@ def make(*train_settings, epsilon=None, private_data=None, **changes):
 def test_settings_are_those_of_training():
     settings = make("steps=5", "noise_multiplier=2")
     assert settings.training == {"steps": 5, "noise_multiplier": 2.0, "delta": 1e-5}
-    assert settings.num_pixels == 120 * 8 * 8
+    assert settings.size == (120, 8 * 8)
     assert (settings.has_critic, settings.name) == (True, "shades")
 
 

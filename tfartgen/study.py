@@ -52,7 +52,7 @@ class Study:
         Raises:
           ValueError: another version wrote a record.
         """
-        planned = study_plan.make(self._stages, self._records, self._settings.num_pixels)
+        planned = study_plan.make(self._stages, self._records, self._settings.size)
         return study_plan.text(planned, self._folder, self._jobs)
 
     def run(self, display: Display) -> Outcome:
@@ -71,7 +71,7 @@ class Study:
                 lock,
                 self._folder,
                 self._programs,
-                self._settings.num_pixels,
+                self._settings.size,
                 self._jobs,
                 display,
             )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tfartgen import study_times
 from tfartgen.study_records import GOES_ON, UP_TO_DATE, WILL_RUN, StudyRecords, Verdict
 from tfartgen.study_stages import Stage
-from tfartgen.study_times import Estimate
+from tfartgen.study_times import DataSize, Estimate
 
 _WIDTH, _INDENT = 79, "    "
 
@@ -38,7 +38,7 @@ class PlannedStage:
 
 
 def make(
-    all_stages: Sequence[Stage], records: StudyRecords, num_pixels: int
+    all_stages: Sequence[Stage], records: StudyRecords, size: DataSize
 ) -> tuple[PlannedStage, ...]:
     """Looks at what there is; errors as `StudyRecords.read`.
 
@@ -52,7 +52,7 @@ def make(
         if waits_for and verdict.state == UP_TO_DATE:
             verdict = Verdict(WILL_RUN, f"depends on {waits_for[0]}")
         last = records.last_seconds(stage.name)
-        estimate = study_times.estimate(stage, num_pixels, last)
+        estimate = study_times.estimate(stage, size, last)
         planned[stage.name] = PlannedStage(stage, verdict, estimate)
     return tuple(planned.values())
 

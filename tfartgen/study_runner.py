@@ -20,6 +20,7 @@ from tfartgen import study_process, study_times
 from tfartgen.study_process import StageProcess, StudyLock
 from tfartgen.study_records import FAILED, FINISHED, STOPPED, UP_TO_DATE, StudyRecords
 from tfartgen.study_stages import Stage, has_company
+from tfartgen.study_times import DataSize
 
 #: Seconds between looks at the processes.
 _TICK = 0.1
@@ -98,7 +99,7 @@ class StudyRunner:
         lock: StudyLock,
         folder: pathlib.Path,
         programs: pathlib.Path,
-        num_pixels: int,
+        size: DataSize,
         jobs: int,
         display: Display,
     ):
@@ -110,7 +111,7 @@ class StudyRunner:
           lock: of its folder.
           folder: of the study.
           programs: folder of the programs.
-          num_pixels: of all training images together, for estimates.
+          size: of the data, for estimates.
           jobs: stages at a time.
           display: for people.
         """
@@ -118,7 +119,7 @@ class StudyRunner:
         self._folder, self._programs, self._jobs = folder, programs, jobs
         self._display = display
         self._estimates = {
-            stage.name: study_times.estimate(stage, num_pixels, records.last_seconds(stage.name))
+            stage.name: study_times.estimate(stage, size, records.last_seconds(stage.name))
             for stage in all_stages
         }
         self._done: set[str] = set()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from tfartgen.data import KNOWN_NAMES, PrivateData, Split
+from tfartgen.study_times import DataSize
 from tfartgen.train_config import TrainConfig, configure, default_name, parse_setting
 from tfartgen.whole_files import write_json
 
@@ -33,7 +34,7 @@ class StudySettings:
       data: the private data's identity, flat and JSON-able.
       training: flags of `bin/train`, by name.
       selected: choices made by looking at the private data, for the statement.
-      num_pixels: values of all training images together, which say how long a study takes.
+      size: of the data, which says how long a study takes.
       has_critic: whether the training takes critic steps.
       name: of the study.
     """
@@ -42,7 +43,7 @@ class StudySettings:
     data: dict[str, Any]
     training: dict[str, Any]
     selected: tuple[str, ...]
-    num_pixels: int
+    size: DataSize
     has_critic: bool
     name: str
 
@@ -86,7 +87,7 @@ def make(
         identity(private),
         training,
         tuple(selected),
-        private.train.num_examples * height * width * channels,
+        DataSize(private.train.num_examples, height * width * channels),
         config.steps > 0,
         name or default_name(private.name, training),
     )

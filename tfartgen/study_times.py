@@ -2,8 +2,8 @@
 """How long a stage of a study is likely to take, and how long all of them.
 
 A stage that finished before took so long. Otherwise it is guessed from what it took on digits and on MNIST: a power
-of the number of pixels of all training images, between the two and beyond. That is rough: what a student or an attack
-costs depends on more.
+of the size of all training images, or of one where the number of records hardly counts, between the two and beyond.
+That is rough: what a student or an attack costs depends on more.
 """
 
 from __future__ import annotations
@@ -11,16 +11,29 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from typing import Callable, NamedTuple, Optional
 
 from tfartgen.study_stages import Stage
 
-#: Pixels of all training images of digits and of MNIST: 1,438 of 8 x 8, and 60,000 of 28 x 28.
-_PIXELS = (1_438 * 8 * 8, 60_000 * 28 * 28)
+
+class DataSize(NamedTuple):
+    """How much private data there is.
+
+    Attributes:
+      records: to train on.
+      values: pixels of a record, times channels.
+    """
+
+    records: int
+    values: int
+
+
+#: Digits and MNIST.
+_SIZES = (DataSize(1_438, 8 * 8), DataSize(60_000, 28 * 28))
 
 #: Seconds of each stage on digits and on MNIST on 2 x AMD EPYC, 2026-11-26, at default flags: of digits in a study with
-#: two stages at a time, where there are two to run, with a core each.
-#: Of MNIST training alone was timed as a whole; the others are added up from the times of their trials, or guessed.
+#: two stages at a time, where there are two to run, with a core each. Of MNIST training alone was timed as a whole; the
+#: others are added up from the times of their trials, or guessed.
 _MEASURED = {
     "train": (65, 1_596),
     "generate": (6, 60),
@@ -30,6 +43,9 @@ _MEASURED = {
     "infer_membership": (100, 600),
     "report": (16, 90),
 }
+
+#: Stages that see as many images whatever the number of records: the size of an image alone counts.
+_PER_IMAGE = frozenset(["generate", "evaluate", "invert", "infer_membership"])
 MACHINE = "2 x AMD EPYC"
 
 #: Of a stage that is not in the table.
@@ -49,26 +65,32 @@ class Estimate:
     is_recorded: bool
 
 
-def estimate(stage: Stage, num_pixels: int, recorded: Optional[float]) -> Estimate:
+def estimate(stage: Stage, size: DataSize, recorded: Optional[float]) -> Estimate:
     """Estimates one stage.
 
     Args:
       stage: the stage.
-      num_pixels: of all training images together.
+      size: of the data.
       recorded: seconds that it took when it last finished.
     """
     if recorded is not None:
         return Estimate(recorded, True)
     if stage.name not in _MEASURED:
         return Estimate(_SOME_SECONDS, False)
-    return Estimate(_between(_MEASURED[stage.name], num_pixels), False)
+    return Estimate(_between(_MEASURED[stage.name], *map(_amounts(stage), (*_SIZES, size))), False)
 
 
-def _between(measured: tuple[float, float], num_pixels: int) -> float:
+def _amounts(stage: Stage) -> Callable[[DataSize], int]:
+    if stage.name in _PER_IMAGE:
+        return lambda size: size.values
+    return lambda size: size.records * size.values
+
+
+def _between(measured: tuple[float, float], small: int, large: int, amount: int) -> float:
     """The power law through both measurements; never below the first, most of which is starting up."""
-    (small, large), (fast, slow) = _PIXELS, measured
+    fast, slow = measured
     power = math.log(slow / fast) / math.log(large / small)
-    return fast * max(1.0, num_pixels / small) ** power
+    return fast * max(1.0, amount / small) ** power
 
 
 def makespan(all_stages: Sequence[Stage], seconds: Mapping[str, float], jobs: int) -> float:
