@@ -305,6 +305,36 @@ def test_a_damaged_document_is_named(bare, file, key):
     assert not bare.output.parent.exists()
 
 
+@pytest.mark.parametrize(
+    "file, spoil",
+    [
+        ("membership.json", lambda content: content["attacks"][0]["main"].pop("roc")),
+        ("privacy_estimate.json", lambda content: content.update(mean_loss="much")),
+        ("evaluation.json", lambda content: content.pop("versions")),
+        ("inversion.json", lambda content: content["releases"][0].update(folder=[])),
+        ("PRIVATE_most_exposed.json", lambda content: content.pop("records")),
+    ],
+)
+def test_damage_anywhere_in_a_document_is_named(bare, file, spoil):
+    content = json.loads((bare.results / file).read_text())
+    spoil(content)
+    (bare.results / file).write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=rf"{file} is damaged \(\w+Error: .*\); make it anew with bin/"
+    ):
+        report.write(with_records(bare), bare.output)
+    assert not bare.output.parent.exists()
+
+
+def with_records(bare):
+    """A report that shows records, without the time that comparing them takes."""
+    made = bare.report()
+    made._records = report_private.Records(
+        *bare.private.train.arrays(), bare.private.held_out.arrays()[0]
+    )
+    return made
+
+
 def test_documents_about_other_records_than_the_data_are_refused(tmp_path):
     study = Study(tmp_path)
     path = study.results / "inversion.json"

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
-import pathlib
-
 import pytest
 from data_samples import check_description, refused
 
@@ -14,17 +11,10 @@ from tfartgen import data, tfds_images
 def mocked(tmp_path):
     """Loads a TFDS data set whose splits say that they have six records, which are random."""
     tfds = pytest.importorskip("tensorflow_datasets")
+    tfds_samples = pytest.importorskip("tfds_samples")  # imports TFDS
 
     def load(name, splits=("train", "test"), **options):
-        folder = pathlib.Path(tfds.builder(name, data_dir=str(tmp_path)).data_path)
-        folder.mkdir(parents=True)
-        info = {
-            "name": name,
-            "version": folder.name,
-            "fileFormat": "tfrecord",
-            "splits": [{"name": s, "shardLengths": ["6"], "numBytes": "1"} for s in splits],
-        }
-        (folder / "dataset_info.json").write_text(json.dumps(info))
+        tfds_samples.describe(name, tmp_path, dict.fromkeys(splits, 6))
         with tfds.testing.mock_data(num_examples=6, data_dir=str(tmp_path)):
             private = data.load(name, data_dir=str(tmp_path), **options)
             check_description(private)

@@ -22,7 +22,7 @@ def mocked(name: str, folder: pathlib.Path, **splits: int) -> Iterator[None]:
     The classes take turns, for every attribute alike, and a record's class is the brightness of its image. Splits have
     no record in common, unlike those of `mock_data` by itself.
     """
-    _describe(name, folder, splits)
+    describe(name, folder, splits)
 
     def as_dataset(builder: Any, split: str, **options: Any) -> tf.data.Dataset:
         del options
@@ -34,7 +34,7 @@ def mocked(name: str, folder: pathlib.Path, **splits: int) -> Iterator[None]:
 
 def write(name: str, folder: pathlib.Path, **splits: int) -> None:
     """Writes the same records where TFDS finds them by `name`, prepared, in any process."""
-    path = _describe(name, folder, splits)
+    path = describe(name, folder, splits)
     features = tfds.builder(name, data_dir=str(folder)).info.features
     for split, count in splits.items():
         records = tf.nest.map_structure(np.asarray, _records(features, split, splits))
@@ -44,7 +44,7 @@ def write(name: str, folder: pathlib.Path, **splits: int) -> None:
                 file.write(features.serialize_example(example))
 
 
-def _describe(name: str, folder: pathlib.Path, splits: dict[str, int]) -> pathlib.Path:
+def describe(name: str, folder: pathlib.Path, splits: dict[str, int]) -> pathlib.Path:
     """Writes what tells TFDS the names and sizes of the splits, and returns the folder that it is in."""
     path = pathlib.Path(tfds.builder(name, data_dir=str(folder)).data_path)
     path.mkdir(parents=True)

@@ -39,7 +39,7 @@ _BANNER = (
 )
 
 #: What one damaged value in a document can raise, while it is put into words.
-_DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError)
+_DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, ValueError)
 
 
 class Report:
@@ -65,10 +65,11 @@ class Report:
         """
         self._release, self._found = release, found
         self._folder = pathlib.PurePath(release.folder).name
-        self._documents = {
-            kind: _renamed(each.content, _folders(each.content), self._folder)
-            for kind, each in found.items()
-        }
+        self._documents = {}
+        for kind, each in found.items():
+            with _damage(each):
+                folders = _folders(each.content)
+                self._documents[kind] = _renamed(each.content, folders, self._folder)
         self._records = self._copied = self._closeness = None
         if data is not None:
             report_documents.require_same_records(found, data)
@@ -106,9 +107,7 @@ class Report:
                 Section("attacks", "Attacks", self._attacks()),
                 Section("usefulness", "Usefulness", self._evidence("evaluation")),
                 Section("pictures", "Pictures", self._pictures()),
-                Section(
-                    "provenance", "How these figures were made", [_provenance(self._documents)]
-                ),
+                Section("provenance", "How these figures were made", [self._provenance()]),
             ],
         )
 
@@ -129,9 +128,7 @@ class Report:
             sections=[
                 report_private.closest_section(self._closeness, self._copies, release, needs_data),
                 self._exposed(exposure, missing),
-                report_private.membership_section(
-                    self._documents.get("membership"), self._missing("membership")
-                ),
+                self._membership(),
             ],
             banner=_BANNER,
         )
@@ -152,8 +149,20 @@ class Report:
         return None if self._copied is None else int(self._copied.sum())
 
     def _exposed(self, exposure: Optional[Found], missing: Sequence[Missing]) -> Section:
-        with _damage(exposure):
+        with _damage(exposure) if exposure else contextlib.nullcontext():
             return report_private.exposed_section(self._release, self._records, exposure, missing)
+
+    def _membership(self) -> Section:
+        found, missing = self._found.get("membership"), self._missing("membership")
+        with _damage(found) if found else contextlib.nullcontext():
+            return report_private.membership_section(self._documents.get("membership"), missing)
+
+    def _provenance(self) -> Block:
+        listed = []
+        for kind, content in self._documents.items():
+            with _damage(self._found[kind]):
+                listed += _measured(KINDS[kind].title, content)
+        return Bullets("Measured:", listed) if listed else Text(["Nothing was measured."])
 
     def _attacks(self) -> list[Block]:
         blocks: list[Block] = []
@@ -237,15 +246,13 @@ def _refuse_paths(page: str) -> None:
         )
 
 
-def _provenance(documents: Mapping[str, Mapping[str, Any]]) -> Block:
-    listed = []
-    for kind, content in documents.items():
-        if "date" in content:
-            versions = ", ".join(f"{name} {each}" for name, each in content["versions"].items())
-            listed.append(
-                f"{KINDS[kind].title}: {content['date']}, {content['machine']}, Python {content['python']}, {versions}"
-            )
-    return Bullets("Measured:", listed) if listed else Text(["Nothing was measured."])
+def _measured(title: str, content: Mapping[str, Any]) -> list[str]:
+    """Where and when a document was made; nothing of one that does not say."""
+    if "date" not in content:
+        return []
+    versions = ", ".join(f"{name} {each}" for name, each in content["versions"].items())
+    place = f"{content['machine']}, Python {content['python']}"
+    return [f"{title}: {content['date']}, {place}, {versions}"]
 
 
 def _folders(content: Mapping[str, Any]) -> set[str]:
@@ -264,7 +271,7 @@ def _renamed(value: Any, folders: set[str], name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _damage(found: Optional[Found]) -> Iterator[None]:
+def _damage(found: Found) -> Iterator[None]:
     """Names the file whose content cannot be put into words.
 
     Raises:
@@ -273,7 +280,7 @@ def _damage(found: Optional[Found]) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        if found is None:
+        if str(found.path) in str(error):  # says so itself
             raise
         raise ValueError(
             f"{found.path} is damaged ({type(error).__name__}: {error}); make it anew with {KINDS[found.kind].command.split()[0]}"
