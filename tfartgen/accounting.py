@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ran -> epsilon. Nothing here looks at settings: only at stretches of critic steps (`ledger`).
+"""What ran -> epsilon. Nothing here looks at settings: only at stretches of private steps (`ledger`).
 
 Neighbouring data sets differ by one record, added or removed (zeroed out where batches are shuffled). Every
-epsilon is dp-accounting's; we choose the event, the accuracy and the accountant.
+epsilon is dp-accounting's; we choose the event, the accuracy and the accountant. What the limits of our draws can cost
+(`noise_limits`) is taken off delta before anything is priced.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import functools
 import importlib.metadata
 import math
 from collections.abc import Sequence
+from typing import Optional
 
 import dp_accounting
 import numpy as np
 from dp_accounting import pld, rdp
 from scipy import optimize
 
-from tfartgen import _validate
+from tfartgen import _validate, noise_limits
 from tfartgen.ledger import SAMPLERS, Ledger, Stretch, compose
+from tfartgen.rounding import upwards
 
 __all__ = [
     "MAX_NOISE_MULTIPLIER",
@@ -64,7 +67,8 @@ def epsilon(stretches: Sequence[Stretch], delta: float, accountant: str = "pld")
 
     Formal guarantee: an upper bound. The Renyi accountant's is one by theory; privacy loss distributions are
     discretised pessimistically, on a grid that is coarser for larger epsilon so that time stays bounded. An
-    allowance for the rounding errors of both is added.
+    allowance for the rounding errors of both is added, and delta is lowered by what the limits of the draws can cost
+    (`_Limits`). Where that is all of delta there is no epsilon, however large.
 
     Args:
       stretches: what ran.
@@ -73,7 +77,7 @@ def epsilon(stretches: Sequence[Stretch], delta: float, accountant: str = "pld")
         `Spent.accountant`) or 'rdp' (Renyi).
 
     Returns:
-      Epsilon; infinity when some steps ran without noise.
+      Epsilon; infinity when some steps ran without noise, or with so little that its limits take all of delta.
 
     Raises:
       ValueError: delta is not between 0 and 1, or the accountant is unknown.
@@ -90,17 +94,81 @@ def _bounds(
     _validate.probability("delta", delta)
     if not all(stretch.is_private for stretch in stretches):
         return math.inf, math.inf
-    by_rdp = _renyi_epsilon(_renyi(stretches, _ORDERS), delta)
-    allowance = _DELTA_ALLOWANCE * sum(stretch.charges for stretch in stretches)
-    if not with_pld or not allowance < delta:
+    limits = _Limits.of(stretches)
+    left = limits.left_of(delta)
+    if not left > 0:
+        return math.inf, math.inf
+    # Discrete noise has the Renyi curve of the continuous Gaussian, exactly (arXiv 2004.00010, proposition 5).
+    by_rdp = _renyi_epsilon(_renyi(stretches, _ORDERS), left)
+    left -= _DELTA_ALLOWANCE * sum(stretch.charges for stretch in stretches)
+    if not with_pld or not left > 0:
         return math.inf, by_rdp
     widest = max((_widest_loss(stretch) for stretch in stretches if stretch.steps), default=0.0)
     interval = max(1e-6, widest / _STEP_POINTS, by_rdp / _EPSILON_POINTS)
     try:
         losses = pld.PLDAccountant(_ADD_OR_REMOVE, interval).compose(compose(stretches))
-        return _or_infinite(losses.get_epsilon(delta - allowance)), by_rdp
+        return _pld_epsilon(losses, left, limits.variation), by_rdp
     except OverflowError:  # dp-accounting's, for tiny noise
         return math.inf, by_rdp
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """What separates the draws that ran from the noise that is priced.
+
+    Let M be the mechanism with ideal Gaussian noise, and M' the one that ran.
+
+    *A critic's draws* are, but for the grid of floats, Gaussian draws on the condition that none is beyond the limit. Where an
+    output is possible on both of two neighbours, the likelihood ratio of M' is at most that of M, and its density is at most
+    `1 / (1 - beyond)` times that of M. So if M is (epsilon, delta)-private, M' is (epsilon, (delta + impossible) /
+    (1 - beyond))-private. Under Poisson sampling that holds given the batch of all other records, which the price of
+    M allows to be known.
+
+    *Exact noise*: rounded to the grid, M's continuous noise is post-processing of M, and differs from ours by `variation` in
+    total variation; so M' is (epsilon, delta + (1 + e^epsilon) variation)-private.
+
+    Attributes:
+      impossible: probability of an output that the neighbour cannot have, over all steps.
+      beyond: probability that an ideal draw is beyond the limit, over all steps.
+      variation: between rounded and discrete noise, over all steps.
+    """
+
+    impossible: float
+    beyond: float
+    variation: float
+
+    @classmethod
+    def of(cls, stretches: Sequence[Stretch]) -> _Limits:
+        """Added up over what ran (union bounds); ideal noise, whose `coordinates` are None, adds nothing."""
+        impossible = beyond = variation = 0.0
+        for stretch in stretches:
+            if not stretch.steps or stretch.coordinates is None:
+                continue
+            if stretch.grid is not None:
+                variation += stretch.steps * noise_limits.rounding_variation(
+                    stretch.scale, stretch.coordinates
+                )
+                continue
+            noise, count = stretch.noise_multiplier, stretch.coordinates
+            impossible += stretch.steps * noise_limits.impossible(noise, count)
+            beyond += stretch.steps * noise_limits.beyond_limit(count)
+        return cls(impossible, beyond, variation)
+
+    def left_of(self, delta: float) -> float:
+        """The delta at which M is to be priced, before what `variation` costs; not above zero where there is none."""
+        return delta * (1.0 - self.beyond) - self.impossible
+
+
+def _pld_epsilon(losses: pld.PLDAccountant, delta: float, variation: float) -> float:
+    """The least epsilon whose own `delta` and `(1 + e^epsilon) variation` are at most delta, from below."""
+    value = _or_infinite(losses.get_epsilon(delta))
+    while variation and math.isfinite(value):
+        left = delta - (1.0 + math.exp(min(value, 700.0))) * variation
+        needed = _or_infinite(losses.get_epsilon(left)) if left > 0 else math.inf
+        if needed <= value:
+            break
+        value = needed + 1e-9 * max(1.0, needed)
+    return value
 
 
 def _widest_loss(stretch: Stretch) -> float:
@@ -136,12 +204,15 @@ class Spent:
       epsilon: by `accountant`; infinity for none.
       delta: at which it holds.
       accountant: 'pld'; 'rdp' where the Renyi accountant gives less, which is where losses
-        overflow (from about 1e8) or delta is too small for double precision; 'none' when some steps ran without noise.
+        overflow (from about 1e8) or delta is too small for double precision; 'none' where there is no epsilon.
       rdp_epsilon: the Renyi accountant's bound on the same.
       relation: which data sets are neighbours.
       is_meaningful: epsilon is at most `MEANINGFUL_EPSILON`.
       explanation: one sentence.
       version: of dp-accounting.
+      ideal_epsilon: with ideal Gaussian noise, which has no limit, in place of what was drawn; infinity for none. Where
+        epsilon is infinite and this is not, noise was small beside the limit of its draws.
+      taken_off_delta: by the limits of the draws, at this epsilon; delta itself where that is all of it.
     """
 
     epsilon: float
@@ -152,6 +223,8 @@ class Spent:
     is_meaningful: bool
     explanation: str
     version: str
+    ideal_epsilon: float
+    taken_off_delta: float
 
 
 def spent(stretches: Sequence[Stretch], delta: float) -> Spent:
@@ -162,6 +235,9 @@ def spent(stretches: Sequence[Stretch], delta: float) -> Spent:
     relation = "zero out one record" if shuffled else "add or remove one record"
     accountant = "pld" if by_pld <= by_rdp else "rdp"
     meaningful = value <= MEANINGFUL_EPSILON
+    ideal = value
+    if not math.isfinite(value):
+        ideal = epsilon([_ideal(stretch) for stretch in stretches], delta)
     return Spent(
         epsilon=value,
         delta=delta,
@@ -169,15 +245,36 @@ def spent(stretches: Sequence[Stretch], delta: float) -> Spent:
         rdp_epsilon=by_rdp,
         relation=relation,
         is_meaningful=meaningful,
-        explanation=_explain(value, delta, relation, meaningful),
+        explanation=_explain(value, ideal, delta, relation, meaningful),
         version=importlib.metadata.version("dp-accounting"),
+        ideal_epsilon=ideal,
+        taken_off_delta=_taken_off(_Limits.of(stretches), value, delta, accountant),
     )
 
 
-def _explain(value: float, delta: float, relation: str, meaningful: bool) -> str:
+def _ideal(stretch: Stretch) -> Stretch:
+    return dataclasses.replace(stretch, coordinates=None, grid=None)
+
+
+def _taken_off(limits: _Limits, value: float, delta: float, accountant: str) -> float:
     if not math.isfinite(value):
-        return "No formal guarantee: some critic steps ran without noise, so epsilon is infinite."
-    figures = f"epsilon = {value:.4g} at delta = {delta:g} ({relation})"
+        return delta
+    variation = (1.0 + math.exp(value)) * limits.variation if accountant == "pld" else 0.0
+    return delta - limits.left_of(delta) + variation
+
+
+def _explain(value: float, ideal: float, delta: float, relation: str, meaningful: bool) -> str:
+    if not math.isfinite(value):
+        if not math.isfinite(ideal):
+            return (
+                "No formal guarantee: some critic steps ran without noise, so epsilon is infinite."
+            )
+        return (
+            f"No formal guarantee: noise was so small that the limit of its draws, {noise_limits.LIMIT:.1f} standard "
+            f"deviations, takes all of delta = {delta:g}, so epsilon is infinite; ideal noise would give "
+            f"{upwards(ideal)}, which says nothing of use."
+        )
+    figures = f"epsilon = {upwards(value)} at delta = {delta:g} ({relation})"
     if meaningful:
         return f"Formal guarantee: {figures}."
     return f"No useful worst-case guarantee: {figures}, and above {MEANINGFUL_EPSILON:g} it says nothing of use."
@@ -193,6 +290,8 @@ def calibrate_noise_multiplier(
     batch_size: int,
     clip_norm: float,
     steps: int,
+    coordinates: Optional[int] = None,
+    grid: Optional[int] = None,
     before: tuple[Stretch, ...] = (),
 ) -> float:
     """The least noise multiplier, to a thousandth, whose epsilon is at most the target.
@@ -208,6 +307,8 @@ def calibrate_noise_multiplier(
       batch_size: as in `Stretch`.
       clip_norm: as in `Stretch`.
       steps: as in `Stretch`.
+      coordinates: as in `Stretch`.
+      grid: as in `Stretch`.
       before: what runs beside it, already settled.
 
     Returns:
@@ -221,11 +322,20 @@ def calibrate_noise_multiplier(
 
     @functools.cache
     def cost(noise: float, accountant: str = "pld") -> float:
-        stretch = Stretch(sampler, sampling_rate, noise, clip_norm, batch_size, steps)
+        stretch = Stretch(
+            sampler,
+            sampling_rate,
+            noise,
+            clip_norm,
+            batch_size,
+            steps,
+            coordinates=coordinates,
+            grid=grid,
+        )
         return epsilon([*before, stretch], delta, accountant)
 
     def excess(log_noise: float) -> float:
-        return math.log(max(cost(math.exp(log_noise)), 1e-30) / target_epsilon)
+        return math.log(min(max(cost(math.exp(log_noise)), 1e-30), 1e300) / target_epsilon)
 
     if cost(MIN_NOISE_MULTIPLIER) <= target_epsilon:
         return MIN_NOISE_MULTIPLIER
@@ -260,6 +370,7 @@ class EpsilonMeter:
         """
         self._delta = _validate.probability("delta", delta)
         self._template = dataclasses.replace(template, steps=1)
+        self._stretches_before = tuple(stretches_before)
         self._private = all(s.is_private for s in [*stretches_before, self._template])
         if self._private:
             self._before = _renyi(stretches_before, _ORDERS)
@@ -269,15 +380,19 @@ class EpsilonMeter:
         """Epsilon by the Renyi accountant after so many steps of the running stretch."""
         if not self._private:
             return math.inf
-        charges = dataclasses.replace(self._template, steps=steps).charges
-        return _renyi_epsilon(self._before + charges * self._per_charge, self._delta)
+        running = dataclasses.replace(self._template, steps=steps)
+        left = _Limits.of([*self._stretches_before, running]).left_of(self._delta)
+        if not left > 0:
+            return math.inf
+        return _renyi_epsilon(self._before + running.charges * self._per_charge, left)
 
 
 def kl_bound(stretches: Sequence[Stretch]) -> float:
     """Bound on the expected privacy loss, KL(release of D || release of D'), in nats.
 
     Formal guarantee: the Renyi divergence of every order above one bounds KL; this is the least over orders
-    that come close to one.
+    that come close to one. Of exact noise it is the bound; of a critic's draws, that of the Gaussian whose limit they
+    have (`noise_limits`): outputs beyond that are left to delta.
     """
     if not all(stretch.is_private for stretch in stretches):
         return math.inf

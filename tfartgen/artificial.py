@@ -13,13 +13,13 @@ import json
 import math
 import os
 import pathlib
-import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Optional, Union
 
 import numpy as np
 
 from tfartgen import _validate, ledger
+from tfartgen.noise_limits import GRID
 from tfartgen.released_models import GeneratorModel, LocalModel, ModelSpec, find_version
 
 if TYPE_CHECKING:
@@ -124,36 +124,46 @@ class LabelPolicy:
 
     @classmethod
     def noised(cls, counts: Sequence[int], noise_multiplier: float) -> LabelPolicy:
-        """A histogram of private labels, released with the Gaussian mechanism.
+        """A histogram of private labels, released with exact discrete Gaussian noise.
 
         Formal guarantee: one record more or less changes one count by one, so the L2 sensitivity is 1 and
-        the release costs `stretch`. Each count gets fresh noise from the operating system's generator; what
-        follows is post-processing: rounding to whole numbers, so that the low bits of floating-point noise
-        (Mironov 2012) are not released, clipping at zero and scaling to sum 1 (uniform if nothing is left).
+        the release costs `stretch`, with no caveat for floating point (`noise.with_exact_noise`). What follows is
+        post-processing: clipping at zero and scaling to sum 1 (uniform if nothing is left).
 
         Args:
           counts: number of records of each class.
           noise_multiplier: standard deviation of the noise.
 
         Raises:
-          ValueError: no counts, or the noise is not a positive number.
+          ValueError: no counts, the noise is not a positive number, or OpenDP cannot be imported.
         """
+        from tfartgen import noise  # TensorFlow, which other policies do without
+
         _validate.positive_int("number of classes", len(counts))
         _validate.positive("label_noise_multiplier", noise_multiplier)
-        system = random.SystemRandom()
-        kept = [max(0, int(n) + round(system.gauss(0, noise_multiplier))) for n in counts]
-        total = sum(kept)
+        sums = np.array([int(count) for count in counts], np.int64) * GRID
+        kept = np.maximum(noise.with_exact_noise(sums, noise_multiplier), 0.0).tolist()
+        total = math.fsum(kept)
         probabilities = [n / total for n in kept] if total else [1 / len(kept)] * len(kept)
         return cls("noised", tuple(probabilities), float(noise_multiplier))
 
     def stretch(self) -> Optional[ledger.Stretch]:
         """What releasing the histogram cost, to be priced with the critic's stretches; None for nothing.
 
-        One Gaussian mechanism on all records: a stretch of one step at sampling rate 1.
+        One exact mechanism on all records: a stretch of one step at sampling rate 1.
         """
         if self.noise_multiplier is None:
             return None
-        return ledger.Stretch("poisson", 1.0, self.noise_multiplier, 1.0, batch_size=1, steps=1)
+        return ledger.Stretch(
+            "poisson",
+            1.0,
+            self.noise_multiplier,
+            1.0,
+            batch_size=1,
+            steps=1,
+            coordinates=len(self.probabilities),
+            grid=GRID,
+        )
 
 
 def declared_policy(path: Union[str, os.PathLike[str]], class_names: Sequence[str]) -> LabelPolicy:

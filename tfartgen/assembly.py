@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from tfartgen import accounting, embedding
 from tfartgen.data import PrivateData
-from tfartgen.dp_optimizer import DPAdam, KeySource
+from tfartgen.dp_optimizer import DPAdam
 from tfartgen.feature_critic import FeatureCritic
 from tfartgen.gan import ArtGAN
 from tfartgen.losses import LOSSES
 from tfartgen.matching import Matching
-from tfartgen.networks import Critic, Generator
+from tfartgen.networks import Critic, Generator, num_weights
+from tfartgen.noise import KeySource
+from tfartgen.noise_limits import GRID
 from tfartgen.sampling import SAMPLERS, Sampler, striped
 from tfartgen.schedule import CriticSchedule
 from tfartgen.train_config import ADAPTIVE, TrainConfig
@@ -38,7 +40,7 @@ def make_sampler(config: TrainConfig, data: PrivateData, keys: KeySource) -> Sam
 
 
 def calibrated_noise(
-    budget: float, config: TrainConfig, sampler: Sampler
+    budget: float, data: PrivateData, config: TrainConfig, sampler: Sampler
 ) -> dict[str, Optional[float]]:
     """Noise multipliers with which all stages together stay within the budget."""
     embedding_noise: Optional[float] = None
@@ -52,8 +54,10 @@ def calibrated_noise(
             batch_size=1,
             clip_norm=embedding.SENSITIVITY,
             steps=1,
+            coordinates=embedding_coordinates(data, config),
+            grid=GRID,
         )
-        before = (embedding.stretch(embedding_noise),)
+        before = (embedding_stretch(data, config, embedding_noise),)
     noise = None
     if config.steps:
         noise = accounting.calibrate_noise_multiplier(
@@ -64,9 +68,35 @@ def calibrated_noise(
             batch_size=sampler.batch_size,
             clip_norm=config.clip_norm,
             steps=config.steps,
+            coordinates=critic_coordinates(data, config),
             before=before,
         )
     return {"noise_multiplier": noise, "warm_start_noise_multiplier": embedding_noise}
+
+
+def embedding_coordinates(data: PrivateData, config: TrainConfig) -> int:
+    """Numbers of the mean embedding that get noise."""
+    features = embedding.Embedding(data.image_shape, config.fourier_features)
+    return embedding.coordinates(features, data.num_classes)
+
+
+def embedding_stretch(
+    data: PrivateData, config: TrainConfig, noise_multiplier: float
+) -> accounting.Stretch:
+    """What the release of the mean embedding costs."""
+    return embedding.stretch(noise_multiplier, embedding_coordinates(data, config))
+
+
+def critic_coordinates(data: PrivateData, config: TrainConfig) -> int:
+    """Weights of the critic, each of which gets noise at every step."""
+    critic = _critic(data, config, seed=0)
+    critic((tf.zeros([1, *data.image_shape]), tf.zeros([1], tf.int32)))
+    return num_weights(critic)
+
+
+def _critic(data: PrivateData, config: TrainConfig, seed: int) -> tf.keras.Model:
+    network = FeatureCritic if config.critic == "features" else Critic
+    return network(data.image_shape, data.num_classes, config.critic_width, seed=seed)
 
 
 def _seeds(config: TrainConfig) -> list[int]:
@@ -84,10 +114,9 @@ def build_gan(
     """Networks and optimizers of a resolved configuration, compiled."""
     shape, classes = data.image_shape, data.num_classes
     seeds = _seeds(config)
-    critic = FeatureCritic if config.critic == "features" else Critic
     gan = ArtGAN(
         Generator(shape, classes, config.latent_dim, config.generator_width, seed=seeds[0]),
-        critic(shape, classes, config.critic_width, seed=seeds[1]),
+        _critic(data, config, seeds[1]),
         ema_decay=config.ema_decay,
     )
     adaptive = config.critic_steps == ADAPTIVE

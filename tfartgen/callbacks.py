@@ -13,6 +13,8 @@ from typing import Any, Callable, Optional
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfartgen.rounding import upwards
+
 
 class ProgressBar(tf.keras.callbacks.Callback):
     """Steps, time left, losses and epsilon spent on one line; silent when standard error is no terminal."""
@@ -107,4 +109,4 @@ def format_epsilon(epsilon: float) -> str:
     """Three significant digits; large ones as powers of ten, none as the word."""
     if not math.isfinite(epsilon):
         return "infinite"
-    return f"{epsilon:.3g}" if epsilon < 1e4 else f"{epsilon:.1e}"
+    return upwards(epsilon, 3) if epsilon < 1e4 else upwards(epsilon, 2)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from tfartgen.rounding import upwards
+
 OPEN = "> **For the owner to fill in:**"
 
 #: Sections of questions with their answers, None where the owner must answer; fields as `_facts` gives them.
@@ -271,7 +273,9 @@ def _privacy(statement: Mapping[str, Any]) -> str:
     rows = [row for row in statement["epsilons"] if row["epsilon"] is not None]
     if rows:
         useful = "" if statement["guarantee"] == "formal" else " (correct, and no useful guarantee)"
-        figures = "; ".join(f"{row['epsilon']:.4g} at delta = {row['delta']:g}" for row in rows)
+        figures = "; ".join(
+            f"{upwards(row['epsilon'])} at delta = {row['delta']:g}" for row in rows
+        )
         lines.append(f"Epsilon{useful}: {figures}.")
     if statement["kl_bound"] is not None:
         lines.append(f"Bound on the expected privacy loss (KL): {statement['kl_bound']:.4g} nats.")

@@ -17,29 +17,29 @@ import tensorflow as tf
 from tensorflow_privacy.privacy.dp_query import gaussian_query
 from tensorflow_privacy.privacy.optimizers import dp_optimizer_keras_vectorized as tfp_optimizer
 
-from tfartgen import _validate
+from tfartgen import _validate, noise
+from tfartgen.noise import KeySource, operating_system_keys
 
-#: Returns a fresh two-word key for `tf.random.stateless_*`, once for every noise vector.
-KeySource = Callable[[], tf.Tensor]
+#: Smaller clip norms are refused: gradients would be lost among the smallest numbers of float32.
+MIN_CLIP_NORM = 1e-6
 
 #: Maps a sub-batch of examples to gradients `[count, ...]`, one for each variable, and losses `[count]`.
 ExampleGradients = Callable[[Any], "tuple[list[tf.Tensor], tf.Tensor]"]
 
 
-def operating_system_keys() -> tf.Tensor:
-    """Draws a key from the operating system's entropy, untouched by any seed, at every execution.
+def use_full_precision() -> None:
+    """Switches TensorFloat-32 off in this process: products of 10 bits stretch norms and sums past the clip.
 
-    Returns:
-      int64 `[2]`.
+    TensorFlow reads the switch whenever a kernel runs, so this is called before every private step and not only once.
     """
-    return tf.raw_ops.NonDeterministicInts(shape=tf.constant([2], tf.int64), dtype=tf.int64)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 class ClippedSum(NamedTuple):
     """Sum of clipped per-example gradients, and what clipping did.
 
     Attributes:
-      gradients: one tensor per variable, the clipped sum without noise.
+      gradients: one float64 tensor per variable, the clipped sum without noise.
       count: number of examples, int32 scalar.
       norm_sum: sum of the norms before clipping, float32 scalar (private: never priced, never released).
       clipped: how many norms exceeded the clip norm, float32 scalar (private likewise).
@@ -54,24 +54,29 @@ class ClippedSum(NamedTuple):
 
 
 class FreshGaussianSumQuery(gaussian_query.GaussianSumQuery):
-    """TensorFlow Privacy's Gaussian sum query, with noise that no global seed can reach.
+    """TensorFlow Privacy's Gaussian sum query, with the noise of `noise.gaussian`.
 
-    Formal guarantee: `get_noised_result` adds one draw of `N(0, stddev^2)` to every coordinate, keyed
-    afresh from `keys` at each execution. (The parent draws from TensorFlow's global generator, which
-    `tf.random.set_seed` or `keras.utils.set_random_seed` anywhere in the process makes predictable.)
+    Formal guarantee: `get_noised_result` adds one draw of `N(0, stddev^2)` to every coordinate, no two of which share
+    one, keyed afresh from `keys` at each execution, with the limits that `noise_limits` prices. (The parent draws from
+    TensorFlow's global generator, which `tf.random.set_seed` or `keras.utils.set_random_seed` anywhere in the process
+    makes predictable, and which ends at 5.68 standard deviations.)
     """
 
     def __init__(self, l2_norm_clip: float, stddev: float, keys: KeySource):
         super().__init__(l2_norm_clip, stddev)
         self._keys = keys
 
+    def make_global_state(self, l2_norm_clip: Any, stddev: Any) -> Any:
+        """As in the parent class, in float64: rounded down, the noise would be less than what is priced."""
+        return self._GlobalState(tf.cast(l2_norm_clip, tf.float64), tf.cast(stddev, tf.float64))
+
     def get_noised_result(self, sample_state: Any, global_state: Any) -> tuple[Any, Any, Any]:
-        """Adds noise to a sum; arguments and results as in the parent class."""
+        """Adds noise to a sum; arguments and results as in the parent class, in float64."""
         flat = tf.nest.flatten(sample_state)
-        keys = tf.unstack(tf.random.experimental.stateless_split(self._keys(), len(flat)))
+        draws = noise.gaussians_like(flat, self._keys())
         noised = [
-            value + global_state.stddev * tf.random.stateless_normal(tf.shape(value), key)
-            for value, key in zip(flat, keys)
+            tf.cast(value, tf.float64) + global_state.stddev * draw
+            for value, draw in zip(flat, draws)
         ]
         _, _, event = super().get_noised_result([], global_state)
         return tf.nest.pack_sequence_as(sample_state, noised), global_state, event
@@ -88,8 +93,8 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
     replicas it was summed over; the divisor is a constant. With Poisson sampling at rate q, one step is
     `PoissonSampled(q, Gaussian(noise_multiplier))`, provided that the loss of one example depends on no other.
 
-    Under a `tf.distribute` strategy each of R replicas adds variance `sigma^2 S^2 / R` to its part of the sum,
-    and `apply_gradients` adds the parts up.
+    Under a `tf.distribute` strategy the first replica adds all of the noise to its part of the sum, the others none, and
+    `apply_gradients` adds the parts up: a sum of shares would have too little in its tails. Only that sum is private.
     """
 
     #: Most per-example gradient values held at once when no sub-batch size is given (256 MiB of float32).
@@ -119,11 +124,17 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
           ValueError: an argument is out of range or not a number.
         """
         _validate.positive("l2_norm_clip", l2_norm_clip)
+        if not l2_norm_clip >= MIN_CLIP_NORM:
+            raise ValueError(
+                f"l2_norm_clip must be at least {MIN_CLIP_NORM:g}, got {l2_norm_clip!r}; scale the loss up instead"
+            )
         _validate.non_negative("noise_multiplier", noise_multiplier)
         _validate.positive_int("expected_batch_size", expected_batch_size)
         if sub_batch_size is not None:
             _validate.positive_int("sub_batch_size", sub_batch_size)
+        use_full_precision()
         super().__init__(l2_norm_clip, noise_multiplier, **kwargs)
+        self.keys = keys
         self._dp_sum_query = FreshGaussianSumQuery(
             l2_norm_clip, l2_norm_clip * noise_multiplier, keys
         )
@@ -175,14 +186,15 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and tf.distribute.in_cross_replica_context():
             raise RuntimeError("dp_gradients must be called in a replica, by way of strategy.run")
-        query = self._dp_sum_query
-        state = query.make_global_state(
-            self._l2_norm_clip, self._l2_norm_clip * self._noise_multiplier / math.sqrt(replicas)
-        )
+        query, stddev = self._dp_sum_query, self._l2_norm_clip * self._noise_multiplier
+        if replicas > 1:
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+            stddev = tf.where(first, tf.constant(stddev, tf.float64), 0.0)
+        state = query.make_global_state(self._l2_norm_clip, stddev)
         noised, _, _ = query.get_noised_result(clipped.gradients, state)
         self._was_dp_gradients_called = True
-        mean = [gradient / float(self._expected_batch_size) for gradient in noised]
-        return list(zip(mean, variables)), clipped
+        expected = float(self._expected_batch_size)
+        return [(tf.cast(g / expected, v.dtype), v) for g, v in zip(noised, variables)], clipped
 
     def clipped_sum(
         self,
@@ -196,20 +208,21 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
 
         Formal guarantee: one example more or less changes `gradients` by at most `l2_norm_clip`.
         """
+        use_full_precision()
         variables = list(variables)
         size = self._sub_batch_size or self._default_sub_batch_size(variables)
         count = tf.shape(tf.nest.flatten(examples)[0])[0]
 
         def add_sub_batch(start: tf.Tensor, total: ClippedSum) -> tuple[tf.Tensor, ClippedSum]:
-            part = tf.nest.map_structure(lambda values: values[start : start + size], examples)
-            part = prepare(part)
+            rows = tf.nest.map_structure(lambda values: values[start : start + size], examples)
+            prepared = prepare(rows)
             if example_gradients is None:
-                gradients, losses = _per_example(loss_fn, part, variables)
+                gradients, losses = _per_example(loss_fn, prepared, variables)
             else:
-                gradients, losses = example_gradients(part)
+                gradients, losses = example_gradients(prepared)
             sums, norms = clip_and_sum(gradients, self._l2_norm_clip)
             return start + size, ClippedSum(
-                [t + part_sum for t, part_sum in zip(total.gradients, sums)],
+                [t + tf.cast(part, t.dtype) for t, part in zip(total.gradients, sums)],
                 count,
                 total.norm_sum + tf.reduce_sum(norms),
                 total.clipped + tf.reduce_sum(tf.cast(norms > self._l2_norm_clip, tf.float32)),
@@ -218,7 +231,7 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
 
         zero = tf.constant(0.0)
         nothing = ClippedSum(
-            [tf.zeros(v.shape, v.dtype) for v in variables], count, zero, zero, zero
+            [tf.zeros(v.shape, tf.float64) for v in variables], count, zero, zero, zero
         )
         _, total = tf.while_loop(
             lambda start, _: start < count,
@@ -274,10 +287,11 @@ def clip_and_sum(
     """Sum of clipped gradients `sum_i g_i / max(1, ||g_i|| / S)` (Abadi et al. 2016, algorithm 1).
 
     The clip of TensorFlow Privacy as a weighted sum, which reads the gradients twice and copies them never:
-    at these sizes memory is what a step waits for.
+    at these sizes memory is what a step waits for. (Where S is not about one they are scaled first, by a power of two,
+    so that no square that counts leaves the range of float32.)
 
     Formal guarantee: each row of `gradients` adds at most `l2_norm_clip` to the sum, in the L2 norm over all
-    variables; a row whose norm is not finite adds nothing.
+    variables; a row whose norm is not finite adds nothing. Products must be in full precision (`use_full_precision`).
 
     Args:
       gradients: for each variable, `[count, ...]`.
@@ -286,7 +300,10 @@ def clip_and_sum(
     Returns:
       For each variable the sum `[...]`, and the norms before clipping, `[count]`.
     """
+    unit = 2.0 ** round(math.log2(l2_norm_clip))
     rows = [tf.reshape(g, [tf.shape(g)[0], g.shape[1:].num_elements()]) for g in gradients]
+    if unit != 1.0:
+        rows = [row / unit for row in rows]
     squares = [tf.matmul(row[:, None, :], row[:, :, None])[:, 0, 0] for row in rows]
     norms = tf.sqrt(tf.add_n(squares))
     finite = tf.math.is_finite(norms)
@@ -295,6 +312,7 @@ def clip_and_sum(
         lambda: rows,
         lambda: [tf.where(finite[:, None], row, 0.0) for row in rows],
     )
-    weights = tf.where(finite, 1.0 / tf.maximum(norms / l2_norm_clip, 1.0), 0.0)
+    clip = l2_norm_clip / unit
+    weights = tf.where(finite, unit / tf.maximum(norms / clip, 1.0), 0.0)
     sums = [tf.matmul(weights[None], row)[0] for row in rows]
-    return [tf.reshape(total, g.shape[1:]) for total, g in zip(sums, gradients)], norms
+    return [tf.reshape(total, g.shape[1:]) for total, g in zip(sums, gradients)], norms * unit

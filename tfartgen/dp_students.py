@@ -14,8 +14,9 @@ import tensorflow as tf
 from tfartgen import _validate
 from tfartgen.accounting import Stretch, calibrate_noise_multiplier
 from tfartgen.data import Split, to_float
-from tfartgen.dp_optimizer import DPAdam, KeySource, operating_system_keys
-from tfartgen.networks import refuse_mixing_layers
+from tfartgen.dp_optimizer import DPAdam
+from tfartgen.networks import num_weights, refuse_mixing_layers
+from tfartgen.noise import KeySource, operating_system_keys
 from tfartgen.sampling import PoissonSampler
 from tfartgen.student_networks import NETWORKS
 
@@ -78,6 +79,11 @@ def train_dp_student(
       ValueError: a batch larger than the data, or a budget that cannot be reached.
     """
     sampler = PoissonSampler(split.num_examples, config.batch_size, keys)
+    batches = sampler.batches(split).map(lambda images, labels: (to_float(images), labels))
+    student = NETWORKS[config.architecture](num_classes, config.seed)
+    refuse_mixing_layers(student, "student")
+    student(tf.zeros([1, *batches.element_spec[0].shape[1:]]))
+    coordinates = num_weights(student)
     noise = calibrate_noise_multiplier(
         config.epsilon,
         config.delta,
@@ -86,18 +92,15 @@ def train_dp_student(
         batch_size=config.batch_size,
         clip_norm=config.clip_norm,
         steps=config.steps,
+        coordinates=coordinates,
     )
-    student = NETWORKS[config.architecture](num_classes, config.seed)
-    refuse_mixing_layers(student, "student")
     rate = tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
     optimizer = DPAdam(config.clip_norm, noise, config.batch_size, keys=keys, learning_rate=rate)
-    batches = sampler.batches(split).map(lambda images, labels: (to_float(images), labels))
-    student(tf.zeros([1, *batches.element_spec[0].shape[1:]]))
     step = _step(student, optimizer, batches.element_spec)
     for images, labels in batches.take(config.steps):
         step(images, labels)
     steps = int(optimizer.iterations.numpy())
-    return student, sampler.stretch(noise, config.clip_norm, steps)
+    return student, sampler.stretch(noise, config.clip_norm, steps, coordinates)
 
 
 def _step(student: tf.keras.Model, optimizer: DPAdam, spec: tuple[tf.TensorSpec, ...]):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private release of what each class looks like on average, in fixed features.
 
-The kernel mean embedding of every class, released once with the Gaussian mechanism (Harder et al. 2021,
-"DP-MERF", arXiv 2002.11603, section 3), in better features than pixels': scattering coefficients, and random
+The kernel mean embedding of every class, released once with exact discrete Gaussian noise (Harder et al. 2021,
+"DP-MERF", arXiv 2002.11603, section 3, with a Gaussian mechanism), in better features than pixels': scattering coefficients, and random
 Fourier features of them (Rahimi and Recht 2007), whose kernel tells any two distributions apart. What is
 computed from the release costs nothing more, however often it is used.
 """
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfartgen import _validate
+from tfartgen import _validate, noise
 from tfartgen.data import Split, to_float
-from tfartgen.dp_optimizer import KeySource, operating_system_keys
 from tfartgen.ledger import MEAN_EMBEDDING, Stretch
+from tfartgen.noise_limits import GRID
 from tfartgen.scattering import Scattering
 
 #: The most that one record adds to the sums, all classes together, in L2 norm.
@@ -35,6 +35,9 @@ _PROJECTED = 400
 _SEED = 20_201_130
 
 _ROWS_AT_ONCE = 500
+
+#: Records whose features are computed side by side, each by itself.
+_IN_PARALLEL = 8
 
 
 class Embedding:
@@ -122,67 +125,94 @@ class MeanEmbedding:
     counts: np.ndarray
 
 
-def stretch(noise_multiplier: float) -> Stretch:
-    """What a release costs: one Gaussian mechanism on all records."""
+def coordinates(embedding: Embedding, num_classes: int) -> int:
+    """Numbers that a release adds noise to: the sums of every class, and its count."""
+    return num_classes * (embedding.dim + 1)
+
+
+def stretch(noise_multiplier: float, noised: int) -> Stretch:
+    """What a release of so many `coordinates` costs: one exact mechanism on all records."""
     return Stretch(
-        "poisson", 1.0, noise_multiplier, SENSITIVITY, batch_size=1, steps=1, stage=MEAN_EMBEDDING
+        "poisson",
+        1.0,
+        noise_multiplier,
+        SENSITIVITY,
+        batch_size=1,
+        steps=1,
+        stage=MEAN_EMBEDDING,
+        coordinates=noised,
+        grid=GRID,
     )
 
 
 def release(
-    embedding: Embedding,
-    split: Split,
-    num_classes: int,
-    noise_multiplier: float,
-    keys: KeySource = operating_system_keys,
+    embedding: Embedding, split: Split, num_classes: int, noise_multiplier: float
 ) -> MeanEmbedding:
     """Releases the mean embedding of every class.
 
     Formal guarantee: adding, removing or zeroing out one record changes `class_sums` by at most one in L2 norm,
-    all classes together; noise of standard deviation `noise_multiplier` is added to every coordinate of it,
-    once; means and counts are post-processing. The number of records is treated as public.
+    all classes together, exactly; discrete Gaussian noise of standard deviation `noise_multiplier` is added to every
+    coordinate of it, once, exactly; means and counts are post-processing. The number of records is treated as public.
 
     Args:
       embedding: the features.
       split: the private records.
       num_classes: number of labels.
       noise_multiplier: standard deviation of the noise.
-      keys: source of the noise's key; anything but the default voids the guarantee.
 
     Returns:
       Means and counts.
+
+    Raises:
+      ValueError: OpenDP cannot be imported, or the noise is not a positive number.
     """
     sums = class_sums(embedding, split, num_classes)
-    noise = tf.random.stateless_normal(sums.shape, keys(), dtype=tf.float64)
-    noised = sums + noise_multiplier * noise.numpy()
-    counts = _estimated_counts(
-        noised[:, -1] / embedding.constant,
-        noise_multiplier / embedding.constant,
-        split.num_examples / num_classes,
-    )
+    noised = noise.with_exact_noise(sums, noise_multiplier, SENSITIVITY)
+    return _means(noised, embedding.constant, noise_multiplier, split.num_examples / num_classes)
+
+
+def _means(
+    noised: np.ndarray, constant: float, noise_multiplier: float, average: float
+) -> MeanEmbedding:
+    """Means and counts of noised sums; `average` is the public number of records of a class."""
+    noisy_counts = noised[:, -1] / constant
+    counts = _estimated_counts(noisy_counts, noise_multiplier / constant, average)
     return MeanEmbedding((noised[:, :-1] / counts[:, None]).astype(np.float32), counts)
 
 
-def class_sums(embedding: Embedding, split: Split, num_classes: int) -> np.ndarray:
-    """The sums over each class that are noised: float64 `[classes, dim + 1]`, the constant last.
+def class_sums(
+    embedding: Embedding, split: Split, num_classes: int, batch_size: int = _ROWS_AT_ONCE
+) -> np.ndarray:
+    """The sums over each class that are noised, in whole steps of the grid: int64 `[classes, dim + 1]`, the constant last.
 
-    Formal guarantee: each record adds a vector of length at most one to one row; one whose features are not
-    finite, or whose label is no class, adds nothing.
+    Formal guarantee: each record adds a vector of at most `GRID` steps in length to one row (`noise.on_grid`), and that
+    vector is a function of the record alone: features are computed one record at a time, so that the last bits of a vector cannot
+    depend on its place in a batch. One whose features are not finite, or whose label is no class, adds nothing.
+    Sums are of whole numbers: exact, in any order.
+
+    Args:
+      embedding: the features.
+      split: the private records, fewer than 2^32.
+      num_classes: number of labels.
+      batch_size: records that are held at once; the result does not depend on it.
     """
 
     @tf.function
     def vectors_of(images: tf.Tensor) -> tf.Tensor:
-        return embedding(to_float(images))
+        return tf.map_fn(
+            lambda image: embedding(to_float(image[None]))[0],
+            images,
+            fn_output_signature=tf.TensorSpec([embedding.dim], tf.float32),
+            parallel_iterations=_IN_PARALLEL,
+        )
 
-    sums = np.zeros((num_classes, embedding.dim + 1))
-    for images, labels in split.stream().batch(_ROWS_AT_ONCE).prefetch(2):
-        rows = vectors_of(images).numpy().astype(np.float64)
+    sums = np.zeros((num_classes, embedding.dim + 1), np.int64)
+    for images, labels in split.stream().batch(batch_size).prefetch(2):
+        rows, labels = vectors_of(images).numpy(), labels.numpy()
         rows = np.pad(rows, [(0, 0), (0, 1)], constant_values=embedding.constant)
-        labels = labels.numpy()
-        kept = np.isfinite(rows).all(1) & (labels >= 0) & (labels < num_classes)
-        rows = rows[kept] / np.maximum(1.0, np.linalg.norm(rows[kept], axis=1, keepdims=True))
-        one_hot = np.eye(num_classes)[labels[kept]]
-        sums += one_hot.T @ rows
+        steps = noise.on_grid(rows)
+        for label in np.unique(labels[(labels >= 0) & (labels < num_classes)]):
+            sums[label] += steps[labels == label].sum(axis=0)
     return sums
 
 

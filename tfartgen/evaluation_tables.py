@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfartgen import classification
+from tfartgen.rounding import upwards
 
 #: How methods and architectures are called for people.
 METHOD_NAMES = {
@@ -70,7 +71,7 @@ def row_name(row: Mapping[str, Any], several: bool = False) -> str:
     if row["method"] == "artificial" and several:
         name = row["release"]
     if row.get("epsilon") is not None:
-        name += f", epsilon {row['epsilon']:.3g}"
+        name += f", epsilon {upwards(row['epsilon'], 3)}"
     return name
 
 
@@ -273,7 +274,7 @@ def sweep_table(document: Mapping[str, Any]) -> Table:
     own = () if parameter == "epsilon" else ("epsilon",)
     rows = []
     for point in document["points"]:
-        epsilon = "none" if point["epsilon"] is None else f"{point['epsilon']:.4g}"
+        epsilon = "none" if point["epsilon"] is None else upwards(point["epsilon"])
         first = (f"{point['value']:g}", epsilon) if own else (f"{point['value']:g}",)
         rows.append((*first, "artificial", *_sweep_cells(point, names)))
         if point["dp_sgd"]:

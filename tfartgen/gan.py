@@ -11,9 +11,9 @@ from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
-from tfartgen import _validate
+from tfartgen import _validate, noise
 from tfartgen.data import to_float
-from tfartgen.dp_optimizer import ClippedSum, DPAdam
+from tfartgen.dp_optimizer import ClippedSum, DPAdam, use_full_precision
 from tfartgen.feature_critic import FeatureCritic
 from tfartgen.losses import LOSSES, AdversarialLoss, paired_critic_loss, real_critic_loss
 from tfartgen.matching import Matching
@@ -97,7 +97,8 @@ class ArtGAN(tf.keras.Model):
           penalty_weight: weight of the gradient penalty; the loss's own if None.
           schedule: critic steps for every generator step.
           generator_batch_size: fakes of a generator step, on all replicas together.
-          latent_seed: fixes latents and the labels of the generator's batches; never the noise or the sampling.
+          latent_seed: fixes latents and labels of the generator's steps; nothing of a critic's step, whose latents and mixing
+            weights have secret keys as its noise has.
           clipping: 'paired', a record's gradient with that of its fake; or 'separate', each by itself, where noise is
             added for the records alone ("Private GANs, revisited").
           matching: a release that the generator's loss includes; None without one.
@@ -176,9 +177,11 @@ class ArtGAN(tf.keras.Model):
     ) -> tuple[list[tuple[tf.Tensor, tf.Variable]], ClippedSum]:
         """The critic's private gradients on one batch.
 
-        Formal guarantee: that of `DPAdam.dp_gradients`. A paired record has a fake of its label drawn from a latent
-        of its own, and the generator mixes no examples, so one record touches one loss. Where fakes are clipped
-        separately, their number and labels are independent of the records, so that they need no noise.
+        Formal guarantee: that of `DPAdam.dp_gradients`. A record has a latent and a mixing weight of its own, drawn
+        independently from the source that the noise has and not from its place in the batch; so runs with and without a
+        record can be coupled so that every other one keeps its own. The generator mixes no examples. Given latents and
+        weights, one record touches one loss (`critic_loss_gradients`). Where fakes are clipped separately, their number and labels
+        are independent of the records, so that they need no noise.
 
         Args:
           images: uint8 `[count, height, width, channels]`.
@@ -187,10 +190,23 @@ class ArtGAN(tf.keras.Model):
         Returns:
           As `DPAdam.dp_gradients`.
         """
+        optimizer, count = self.critic_optimizer, tf.shape(images)[0]
+        latents = noise.latents(count, self.generator.latent_dim, optimizer.keys())
+        examples = (images, labels, latents, noise.mixes(count, optimizer.keys()))
+        loss, prepare, in_closed_form = self.critic_loss_gradients()
+        noised, clipped = optimizer.dp_gradients(
+            loss, examples, self.critic.trainable_variables, prepare, in_closed_form
+        )
+        return (noised if self._clipping == "paired" else self._with_fakes(noised)), clipped
+
+    def critic_loss_gradients(self) -> tuple[Any, Any, Optional[Any]]:
+        """How `DPAdam` clips and sums the records of a critic's batch: pure functions, in which nothing is drawn.
+
+        Returns:
+          `loss_fn`, `prepare` and `example_gradients` of `DPAdam.clipped_sum`, for examples of an image, its label,
+          its latent `[latent_dim]` and its mixing weight.
+        """
         paired = self._clipping == "paired"
-        count, seed = tf.shape(images)[0], self._step_seed(0)
-        latents = self._latents(count, seed)
-        mixes = tf.random.stateless_uniform([count], fold_in(seed, 1))
         with_fakes = paired or self._penalty_weight > 0
         loss_fn = paired_critic_loss if paired else real_critic_loss
 
@@ -212,27 +228,22 @@ class ArtGAN(tf.keras.Model):
                 losses += fake_losses
             return gradients, losses
 
-        noised, clipped = self.critic_optimizer.dp_gradients(
-            loss_of_one,
-            (images, labels, latents, mixes),
-            self.critic.trainable_variables,
-            prepare=prepare,
-            example_gradients=in_closed_form if self._has_closed_form else None,
-        )
-        return (noised if paired else self._with_fakes(noised, seed)), clipped
+        return loss_of_one, prepare, in_closed_form if self._has_closed_form else None
 
     @property
     def _has_closed_form(self) -> bool:
         return isinstance(self.critic, FeatureCritic) and not self._penalty_weight
 
     def _with_fakes(
-        self, gradients: list[tuple[tf.Tensor, tf.Variable]], seed: tf.Tensor
+        self, gradients: list[tuple[tf.Tensor, tf.Variable]]
     ) -> list[tuple[tf.Tensor, tf.Variable]]:
         """Adds the clipped gradients of as many fakes as a batch is expected to have, of uniform labels."""
         expected = self.critic_optimizer.expected_batch_size
         replicas = self.distribute_strategy.num_replicas_in_sync
         count = max(1, expected // replicas)
-        label = self._uniform_labels(count, fold_in(seed, 2))
+        keys = self.critic_optimizer.keys
+        label = self._uniform_labels(count, keys())
+        latents = noise.latents(count, self.generator.latent_dim, keys())
 
         def prepare(part: Any) -> Any:
             latent, label = part
@@ -247,18 +258,18 @@ class ArtGAN(tf.keras.Model):
 
         clipped = self.critic_optimizer.clipped_sum(
             loss_of_one,
-            (self._latents(count, fold_in(seed, 3)), label),
+            (latents, label),
             self.critic.trainable_variables,
             prepare,
             in_closed_form if isinstance(self.critic, FeatureCritic) else None,
         )
         shares = [total / float(count * replicas) for total in clipped.gradients]
-        return [(g + share, variable) for (g, variable), share in zip(gradients, shares)]
+        return [(g + tf.cast(share, g.dtype), v) for (g, v), share in zip(gradients, shares)]
 
     def _generator_step(self) -> None:
         replicas = self.distribute_strategy.num_replicas_in_sync
         count = max(1, self._generator_batch_size // replicas)
-        seed = self._step_seed(1)
+        seed = self._step_seed()
         if self._matching is None:
             label = self._uniform_labels(count, fold_in(seed, 1))
         else:
@@ -298,11 +309,11 @@ class ArtGAN(tf.keras.Model):
     def _latents(self, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return tf.random.stateless_normal([count, self.generator.latent_dim], seed)
 
-    def _step_seed(self, stream: int) -> tf.Tensor:
-        """Seed of this step's latents: another for each critic step, stream and replica."""
+    def _step_seed(self) -> tf.Tensor:
+        """Seed of the latents of a generator step: another for each critic step and replica."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = tf.stack([tf.cast(self._latent_seed, tf.int64), self.critic_optimizer.iterations])
-        return fold_in(fold_in(seed, stream), replica)
+        return fold_in(seed, replica)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
         """The function that `fit` calls for each critic step; it decides whether a generator step follows.
@@ -325,6 +336,7 @@ class ArtGAN(tf.keras.Model):
             }
 
         def train_function(iterator: Any) -> dict[str, tf.Tensor]:
+            use_full_precision()
             due = self.pace.advance()
             if due:
                 self._fake_accuracy.reset_state()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfartgen.evaluation_tables import ARCHITECTURE_NAMES, Table, percent, with_interval
+from tfartgen.rounding import upwards
 
 #: What a target was trained on, for people.
 TARGET_NAMES = {
@@ -50,7 +51,7 @@ def _table(document: Mapping[str, Any], rows: Sequence[Row]) -> Table:
 def _cells(row: Row, several: bool, faces: bool) -> tuple[str, ...]:
     name = TARGET_NAMES[row["target"]]
     if row.get("epsilon") is not None:
-        name = f"DP-SGD, epsilon {row['epsilon']:.3g}"
+        name = f"DP-SGD, epsilon {upwards(row['epsilon'], 3)}"
     cells = [name, with_interval(row["accuracy"], 1)]
     if "top1" not in row:
         return (*cells, "diverged", *["-"] * (several + 1 + faces))

@@ -13,14 +13,20 @@ import math
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 import dp_accounting
 
 from tfartgen import _validate
 from tfartgen.whole_files import write_atomically
 
+#: Of ledgers and statements. Version 1 was written by tfartgen 0.1, whose noise had other limits (SECURITY.md).
+VERSION = 2
+
 SAMPLERS = ("poisson", "shuffle")
+
+#: How noise is drawn, in the words of ledgers and statements.
+GAUSSIAN, DISCRETE_GAUSSIAN = "gaussian", "discrete gaussian"
 
 #: What read private records: the critic's steps, or the one release of the mean embedding.
 CRITIC, MEAN_EMBEDDING = "critic", "mean embedding"
@@ -42,6 +48,9 @@ class Stretch:
       batch_size: expected number of records of a step.
       steps: how many.
       stage: of training, one of `STAGES`; it is for readers, and the price does not depend on it.
+      coordinates: numbers that were noised in a step, on which the limits of draws depend; None for ideal noise, and in
+        what version 0.1 wrote.
+      grid: steps of the integer grid to a length of one, for exact discrete noise; None for a critic's draws.
     """
 
     sampler: str
@@ -51,6 +60,8 @@ class Stretch:
     batch_size: int
     steps: int
     stage: str = CRITIC
+    coordinates: Optional[int] = None
+    grid: Optional[int] = None
 
     def __post_init__(self) -> None:
         _validate.one_of("sampler", self.sampler, SAMPLERS)
@@ -65,6 +76,51 @@ class Stretch:
         _validate.positive_int("batch_size", self.batch_size)
         if self.steps != 0 or isinstance(self.steps, bool):
             _validate.positive_int("steps", self.steps)
+        if self.coordinates is not None:
+            _validate.positive_int("coordinates", self.coordinates)
+        if self.grid is not None:
+            _validate.positive_int("grid", self.grid)
+            self._check_discrete()
+
+    def _check_discrete(self) -> None:
+        """What the price of discrete noise needs: what it is a sum of, and no amplification by sampling."""
+        if self.coordinates is None or self.sampler != "poisson" or self.sampling_rate != 1.0:
+            raise ValueError(
+                f"grid {self.grid} is of exact noise, which takes coordinates and a sum over all records (sampler poisson, "
+                f"sampling_rate 1); got coordinates {self.coordinates}, {self.sampler}, {self.sampling_rate!r}"
+            )
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of exact discrete noise, in steps of the grid.
+
+        Raises:
+          TypeError: there is no grid.
+        """
+        if self.grid is None:
+            raise TypeError("a critic's draws are on no integer grid")
+        return self.noise_multiplier * self.clip_norm * self.grid
+
+    def as_json(self) -> dict[str, Any]:
+        """As in ledgers and statements; a field that says nothing is left out."""
+        kind = GAUSSIAN if self.grid is None else DISCRETE_GAUSSIAN
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return {"mechanism": kind, **fields}
+
+    @classmethod
+    def from_json(cls, fields: Any) -> Stretch:
+        """Reads `as_json`, of this version or of version 1.
+
+        Raises:
+          ValueError: a value is out of range, or the mechanism is not one of ours.
+          TypeError: there is a field too many or too few.
+        """
+        fields = dict(fields)
+        kind = fields.pop("mechanism", None)
+        stretch = cls(**fields)
+        if kind != (GAUSSIAN if stretch.grid is None else DISCRETE_GAUSSIAN):
+            raise ValueError("no Gaussian mechanism")
+        return stretch
 
     @property
     def is_private(self) -> bool:
@@ -112,11 +168,16 @@ def compose(stretches: Iterable[Stretch]) -> dp_accounting.DpEvent:
 
 
 class Ledger:
-    """Stretches in the order in which they ran, on file as one JSON line each."""
+    """Stretches in the order in which they ran, on file as one JSON line each, below a line with the version.
 
-    def __init__(self, stretches: Iterable[Stretch] = ()):
+    Attributes:
+      stretches: what ran.
+      version: of the file that was read; a ledger without a line for it is of version 1.
+    """
+
+    def __init__(self, stretches: Iterable[Stretch] = (), version: int = VERSION):
         """Holds what ran already."""
-        self.stretches = list(stretches)
+        self.stretches, self.version = list(stretches), version
 
     @property
     def steps(self) -> int:
@@ -132,7 +193,10 @@ class Ledger:
           OSError: the file cannot be read.
         """
         lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        return cls([_parse(line, path, number) for number, line in enumerate(lines, 1)])
+        version = _version(lines[0], path) if lines else VERSION
+        first = 1 if version == 1 else 2
+        stretches = [_parse(line, path, n) for n, line in enumerate(lines[first - 1 :], first)]
+        return cls(stretches, version)
 
     def truncate(self, steps: int) -> None:
         """Forgets the critic steps that came after that many; other stages stay."""
@@ -166,10 +230,9 @@ class Ledger:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the ledger; a reader sees the old one or the new one, whole."""
-        lines = [
-            json.dumps({"mechanism": "gaussian", **dataclasses.asdict(stretch)}, default=_plain)
-            for stretch in self.stretches
-        ]
+        head = [] if self.version == 1 else [{"ledger": "tfartgen", "version": self.version}]
+        rows = [*head, *(stretch.as_json() for stretch in self.stretches)]
+        lines = [json.dumps(row, default=_plain) for row in rows]
         write_atomically(pathlib.Path(path), "".join(f"{line}\n" for line in lines))
 
 
@@ -178,11 +241,31 @@ def _plain(number: Any) -> Any:
     return number.item()
 
 
+def _version(line: str, path: str | os.PathLike[str]) -> int:
+    """Of a ledger, by its first line.
+
+    Raises:
+      ValueError: it is of a later one.
+    """
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return 1  # whoever parses it says what is wrong
+    if not isinstance(fields, dict) or "ledger" not in fields:
+        return 1
+    if fields.get("version") != VERSION:
+        raise ValueError(
+            f"{path} is a ledger of version {fields.get('version')!r}, and this is tfartgen for versions 1 and {VERSION}; "
+            "install the tfartgen that wrote it"
+        )
+    return VERSION
+
+
 def _parse(line: str, path: str | os.PathLike[str], number: int) -> Stretch:
     try:
         fields = json.loads(line)
-        if not isinstance(fields, dict) or fields.pop("mechanism", None) != "gaussian":
+        if not isinstance(fields, dict):
             raise ValueError("no Gaussian mechanism")
-        return Stretch(**fields)
+        return Stretch.from_json(fields)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} line {number} is damaged ({error}); restore the ledger") from None

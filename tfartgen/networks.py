@@ -42,6 +42,11 @@ def check_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     return height, width, channels
 
 
+def num_weights(network: tf.keras.Model) -> int:
+    """Numbers that a built network trains."""
+    return sum(variable.shape.num_elements() for variable in network.trainable_variables)
+
+
 def refuse_mixing_layers(network: tf.keras.Model, role: str) -> None:
     """Checks that no layer of `network` is of a kind that mixes examples.
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import random
 from typing import Callable
 
 import numpy as np
 
-from tfartgen import _validate, students
+from tfartgen import _validate, noise, students
 from tfartgen.accounting import Stretch, calibrate_noise_multiplier
+from tfartgen.noise_limits import GRID
 from tfartgen.students import StudentConfig
 
 #: L2 norm by which one record can change the votes on one image.
@@ -93,7 +93,7 @@ def default_queries(
       num_classes: at least four queries for each, whatever the noise.
       available: public images.
     """
-    single = _noise_multiplier(epsilon, delta, 1)
+    single = _noise_multiplier(epsilon, delta, 1, num_classes)
     bearable = _TYPICAL_LEAD * num_teachers / (_STANDARD_DEVIATIONS * SENSITIVITY * single)
     return min(available, max(_QUERIES_PER_CLASS * num_classes, math.floor(bearable**2)))
 
@@ -146,10 +146,10 @@ def count_votes(predictions: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def noisy_labels(votes: np.ndarray, vote_noise: float) -> np.ndarray:
-    """GNMax: the class with the most votes after Gaussian noise on each count (Papernot et al. 2018, section 3.1).
+    """GNMax: the class with the most votes after noise on each count (Papernot et al. 2018, section 3.1).
 
-    Formal guarantee: each label is post-processing of a Gaussian mechanism of noise multiplier
-    `vote_noise / SENSITIVITY`. The noise comes from the operating system's generator; no seed reaches it.
+    Formal guarantee: each label is post-processing of exact discrete Gaussian noise of noise multiplier
+    `vote_noise / SENSITIVITY` (`noise.with_exact_noise`). No seed reaches it.
 
     Args:
       votes: integers `[queries, num_classes]`.
@@ -158,9 +158,9 @@ def noisy_labels(votes: np.ndarray, vote_noise: float) -> np.ndarray:
     Returns:
       int32 `[queries]`.
     """
-    system = random.SystemRandom()
-    noise = [[system.gauss(0.0, vote_noise) for _ in row] for row in votes]
-    return np.argmax(votes + np.reshape(noise, votes.shape), axis=1).astype(np.int32)
+    sums = votes.astype(np.int64) * GRID
+    noised = noise.with_exact_noise(sums, vote_noise / SENSITIVITY, SENSITIVITY)
+    return np.argmax(noised, axis=1).astype(np.int32)
 
 
 def teacher_votes(
@@ -236,19 +236,30 @@ def label_publicly(
         raise ValueError(
             f"--num_queries={queries} exceeds the {len(public)} public images; lower it or raise --public_fraction"
         )
-    noise = _noise_multiplier(config.epsilon, config.delta, queries)
+    sigma = _noise_multiplier(config.epsilon, config.delta, queries, num_classes)
     votes = teacher_votes(images, labels, num_classes, public[:queries], config, progress)
     return PateLabels(
-        noisy_labels(votes, noise * SENSITIVITY), stretch(noise, queries), noise * SENSITIVITY
+        noisy_labels(votes, sigma * SENSITIVITY),
+        stretch(sigma, queries, num_classes),
+        sigma * SENSITIVITY,
     )
 
 
-def stretch(noise_multiplier: float, queries: int) -> Stretch:
-    """What answers cost: a Gaussian mechanism on all records for each query."""
-    return Stretch("poisson", 1.0, noise_multiplier, SENSITIVITY, batch_size=1, steps=queries)
+def stretch(noise_multiplier: float, queries: int, num_classes: int) -> Stretch:
+    """What answers cost: exact noise on the votes of each query, which all records had a part in."""
+    return Stretch(
+        "poisson",
+        1.0,
+        noise_multiplier,
+        SENSITIVITY,
+        batch_size=1,
+        steps=queries,
+        coordinates=num_classes,
+        grid=GRID,
+    )
 
 
-def _noise_multiplier(epsilon: float, delta: float, queries: int) -> float:
+def _noise_multiplier(epsilon: float, delta: float, queries: int, num_classes: int) -> float:
     return calibrate_noise_multiplier(
         epsilon,
         delta,
@@ -257,4 +268,6 @@ def _noise_multiplier(epsilon: float, delta: float, queries: int) -> float:
         batch_size=1,
         clip_norm=SENSITIVITY,
         steps=queries,
+        coordinates=num_classes,
+        grid=GRID,
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfartgen.privacy_estimate import LARGEST_RATIO
+from tfartgen.rounding import upwards
 
 #: What the bounds are called, and whether they hold with estimated moments.
 BOUND_NAMES = {
@@ -164,7 +165,7 @@ def formal(document: Mapping[str, Any]) -> list[str]:
     if epsilon is None:
         return [*sentences, "Formal: none; the release's statement bounds nothing."]
     sentences.append(
-        f"Formal: epsilon = {epsilon:.4g} at delta = {found['delta']:g}. {nesting(found)}"
+        f"Formal: epsilon = {upwards(epsilon)} at delta = {found['delta']:g}. {nesting(found)}"
     )
     if kl_bound is not None:
         sentences.append(

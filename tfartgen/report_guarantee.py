@@ -12,6 +12,7 @@ import numpy as np
 from tfartgen.evaluation_tables import Table
 from tfartgen.released_data import ReleasedData
 from tfartgen.report_blocks import Bullets, Facts, Figures, Section, Text
+from tfartgen.rounding import upwards
 
 #: Innocent records of a hundred that a test accuses, where its power is told.
 _FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
@@ -113,7 +114,7 @@ def _in_words(stated: Mapping[str, Any]) -> list[str]:
     return [
         f"Suppose that somebody knows every other record, all of this page, and as much as they like besides, and asks whether one "
         f"particular record was in the training data. Whatever odds they gave it before, the release changes these odds by a "
-        f"factor of at most e^{epsilon:.3g} = {math.exp(epsilon):.3g}, but for a chance of about {delta:g} that it tells more.",
+        f"factor of at most e^{upwards(epsilon, 3)} = {upwards(math.exp(epsilon), 3)}, but for a chance of about {delta:g} that it tells more.",
         "That holds against every method there is or will be, and whatever is done with the release afterwards. It is about "
         f"{stated['unit']}: somebody with several records is protected less, the less the more they have.",
     ]

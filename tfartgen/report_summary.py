@@ -12,6 +12,7 @@ from tfartgen.evaluation_tables import percent, row_name
 from tfartgen.inversion_tables import TARGET_NAMES
 from tfartgen.report_blocks import Bullets, Section
 from tfartgen.report_documents import KINDS
+from tfartgen.rounding import upwards
 
 
 def section(
@@ -57,8 +58,8 @@ def _guarantee(stated: Mapping[str, Any]) -> str:
         return "Guarantee: none of use. What the training spent was counted, and is too much to exclude anything."
     epsilon = stated["epsilon"]
     return (
-        f"Guarantee: epsilon = {epsilon:.4g} at delta = {stated['delta']:g} for {stated['unit']}, whatever the attacker knows and "
-        f"does: the odds that a record was used change by a factor of at most {math.exp(epsilon):.3g}, but for that delta."
+        f"Guarantee: epsilon = {upwards(epsilon)} at delta = {stated['delta']:g} for {stated['unit']}, whatever the attacker knows and "
+        f"does: the odds that a record was used change by a factor of at most {upwards(math.exp(epsilon), 3)}, but for that delta."
     )
 
 

@@ -2,7 +2,7 @@
 """The private folder of a run: what was asked for, what was spent, and where training stands.
 
     config.json      settings and identity of the data, written once
-    ledger.jsonl     stretches of critic steps, for the accountant
+    ledger.jsonl     stretches of private steps, for the accountant
     checkpoints/     networks, both optimizers, counters
     tensorboard/     logs
     finished.json    where the release went
@@ -26,9 +26,13 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from tfartgen.accounting import Ledger, Stretch
+from tfartgen.ledger import VERSION
 from tfartgen.whole_files import write_atomically
 
 _MISSING = "<missing>"
+
+#: Field of the settings that says with which version of the mechanisms the run began; 0.1 wrote none.
+_VERSION_FIELD = "ledger_version"
 
 #: Settings that follow from a budget.
 CALIBRATED = ("noise_multiplier", "warm_start_noise_multiplier")
@@ -72,6 +76,12 @@ class RunFolder:
         """Where the logs go."""
         return self.path / "tensorboard"
 
+    @property
+    def version(self) -> int:
+        """Of the mechanisms that the run began with: 1 for one of tfartgen 0.1, which must not go on."""
+        stored = self.config()
+        return VERSION if stored is None else int(stored.get(_VERSION_FIELD, 1))
+
     def settle(self, config: dict[str, Any]) -> dict[str, Any]:
         """Writes the run's configuration, or checks that it is the one already there.
 
@@ -87,8 +97,8 @@ class RunFolder:
         """
         stored = self.config()
         if stored is None:
-            return config
-        for field in sorted(set(stored) | set(config)):
+            return {**config, _VERSION_FIELD: VERSION}
+        for field in sorted((set(stored) | set(config)) - {_VERSION_FIELD}):
             was, now = stored.get(field, _MISSING), config.get(field, _MISSING)
             calibrated = field in CALIBRATED and now is None
             if was != now and not calibrated:

@@ -12,10 +12,10 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfartgen import _validate
+from tfartgen import _validate, noise
 from tfartgen.accounting import Stretch
 from tfartgen.data import Split
-from tfartgen.dp_optimizer import KeySource, operating_system_keys
+from tfartgen.noise import KeySource, operating_system_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +48,17 @@ class Sampler(abc.ABC):
         """`q = b / n`."""
         return self.batch_size / self.num_examples
 
-    def stretch(self, noise_multiplier: float, clip_norm: float, steps: int) -> Stretch:
-        """What the accountant prices when `steps` batches of this sampler have gone through the optimizer."""
+    def stretch(
+        self, noise_multiplier: float, clip_norm: float, steps: int, coordinates: int
+    ) -> Stretch:
+        """What the accountant prices when `steps` batches of this sampler have gone through the optimizer.
+
+        Args:
+          noise_multiplier: the optimizer's.
+          clip_norm: the optimizer's.
+          steps: how many.
+          coordinates: weights that the optimizer trains, each with noise of its own.
+        """
         return Stretch(
             sampler=self.name,
             sampling_rate=self.rate,
@@ -57,6 +66,7 @@ class Sampler(abc.ABC):
             clip_norm=clip_norm,
             batch_size=self.batch_size,
             steps=steps,
+            coordinates=coordinates,
         )
 
     @abc.abstractmethod
@@ -68,9 +78,8 @@ class Sampler(abc.ABC):
 class PoissonSampler(Sampler):
     """Every record enters every batch with probability `rate`, independently of all others and of the past.
 
-    Formal guarantee: inclusion is decided by comparing a 53-bit uniform draw with `rate`, keyed afresh from
-    the operating system for every batch; no seed reaches it, since amplification by sampling holds only
-    against those who cannot predict the batches.
+    Formal guarantee: that of `noise.chosen`, keyed afresh from the operating system for every batch; no seed reaches it,
+    since amplification by sampling holds only against those who cannot predict the batches. No batch is cut.
 
     Attributes:
       keys: where draws get their keys. Anything but the default voids the guarantee: for tests only.
@@ -89,11 +98,8 @@ class PoissonSampler(Sampler):
             images, labels = (tf.constant(array) for array in split.arrays())
 
         def draw(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            uniform = tf.random.stateless_uniform(
-                [self.num_examples], self.keys(), dtype=tf.float64
-            )
-            chosen = tf.where(uniform < self.rate)[:, 0]
-            return tf.gather(images, chosen), tf.gather(labels, chosen)
+            taken = tf.where(noise.chosen(self.num_examples, self.rate, self.keys()))[:, 0]
+            return tf.gather(images, taken), tf.gather(labels, taken)
 
         return tf.data.Dataset.range(tf.int64.max).map(draw).prefetch(2)
 

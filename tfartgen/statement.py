@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The privacy statement: what was released, by which mechanisms, at what cost, and what is not covered.
 
-A statement is a dictionary of plain values, version 1 of `schemas/privacy.schema.json`. It carries all that its
-own figures are computed from, so that anyone can price it again. Pure Python; no TensorFlow.
+A statement is a dictionary of plain values, see `schemas/privacy.schema.json`. It carries all that its own figures are
+computed from, so that anyone can price it again. Version 2 takes the limits of draws off delta; version 1 is what tfartgen 0.1
+stated of its own draws, which did not keep it (SECURITY.md). Pure Python; no TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from tfartgen import _validate, accounting
+from tfartgen import _validate, accounting, ledger, noise_limits
 from tfartgen.artificial import LabelPolicy
-
-STATEMENT_VERSION = 1
+from tfartgen.rounding import upwards
 
 GENERATOR, DATA_SET = "generator", "data set"
 
@@ -33,14 +33,26 @@ NOT_PROTECTED = (
     "the cost",
 )
 
-RANDOM_NUMBER_CAVEATS = (
+#: How exact noise and a critic's draws differ from what is priced.
+EXACT_CAVEATS = (
+    "noise on released sums is exact, by OpenDP; it is as unpredictable as the operating system's random numbers",
+)
+CRITIC_CAVEATS = (
+    "noise, latents and batches of a critic's steps come from a counter-based generator (Philox) with keys of 128 bits of the "
+    "operating system: statistically sound, not cryptographic",
+    "a critic's noise is a Gaussian on the grid of floating-point numbers, which approximates the continuous one that the "
+    f"accountant prices (Mironov 2012); that it ends at {noise_limits.LIMIT:.1f} standard deviations is taken off delta",
+    "a critic's sums of clipped gradients are computed in floating point, and may exceed the clip norm by a relative 1e-5",
+)
+
+#: Of statements of version 1.
+_CAVEATS_1 = (
     "noise and sampling come from TensorFlow's counter-based generators, keyed by the operating system: "
     "statistically sound, not cryptographic",
     "noise is a floating-point Gaussian, which approximates the continuous one that the accountant prices "
     "(Mironov 2012)",
 )
 
-_HISTOGRAM_CAVEAT = "the noise of the class histogram is a floating-point Gaussian from the operating system's generator, rounded"
 _DECLARED_HISTOGRAM = (
     "the class histogram of the released labels, which the owner declared to be public"
 )
@@ -65,6 +77,7 @@ def privacy_statement(
     not_protected: Sequence[str] = NOT_PROTECTED,
     void_reasons: Sequence[str] = (),
     budget_epsilon: Optional[float] = None,
+    version: int = ledger.VERSION,
 ) -> dict[str, Any]:
     """States what the steps that ran have cost.
 
@@ -81,41 +94,47 @@ def privacy_statement(
       not_protected: what the guarantee says nothing about.
       void_reasons: why there is no guarantee whatever the figures; empty if there is none.
       budget_epsilon: what epsilon must not exceed; None without a budget.
+      version: the ledger's; 1 for what ran before the limits of draws were priced.
 
     Returns:
       A dictionary of plain values, ready for `json.dump`; no infinity or NaN in it, null instead.
 
     Raises:
-      ValueError: the ledger's steps are not the optimizer's, or epsilon exceeds the budget.
+      ValueError: the ledger's steps are not the optimizer's, epsilon exceeds the budget, or version 2 is to be stated of
+        stretches that do not say how many coordinates they noised.
     """
     _validate.probability("delta", delta)
+    if version != 1 and any(s.steps and s.coordinates is None for s in stretches):
+        raise ValueError(
+            "a stretch without coordinates has no price in this version; it is tfartgen 0.1's (SECURITY.md): train again"
+        )
     recorded = accounting.Ledger(stretches).steps
     if recorded != critic_steps:
         raise ValueError(
             f"the ledger has {recorded} critic steps and the optimizer counted {critic_steps}: no epsilon can be "
             "stated; train again in a new --run_dir"
         )
-    figures = _figures(stretches, delta)
+    figures = _figures(stretches, delta, version)
     spent = math.inf if figures["epsilon"] is None else figures["epsilon"]
     if budget_epsilon is not None and not spent <= budget_epsilon:
         raise ValueError(
-            f"epsilon {spent:.4g} exceeds the budget --epsilon={budget_epsilon:g}; train again in a new --run_dir"
+            f"epsilon {upwards(spent)} exceeds the budget --epsilon={budget_epsilon:g}; train again in a new --run_dir"
         )
     return _with_headline(
         {
-            "version": STATEMENT_VERSION,
+            "version": version,
             "released": GENERATOR,
             **(_void(figures) if void_reasons else figures),
             "budget_epsilon": budget_epsilon,
             "unit": unit,
             "critic_steps": critic_steps,
-            "mechanism": [_mechanism(stretch) for stretch in stretches],
+            "mechanism": [stretch.as_json() for stretch in stretches],
             "label_policy": None,
             "public_sources": list(public_sources),
             "void_reasons": list(void_reasons),
             "selected_on_private_data": list(selected_on_private_data),
             "not_protected": list(not_protected),
-            "random_number_caveats": list(RANDOM_NUMBER_CAVEATS),
+            "random_number_caveats": _caveats(stretches, version),
             "data_set": None,
             "files": {},
         }
@@ -148,13 +167,15 @@ def dataset_statement(
             f"the model's privacy.json cannot be built on ({reason}); export the model again with bin/train"
         )
     unprotected = (_DECLARED_HISTOGRAM,) if policy.kind == "declared" else ()
-    caveats = (_HISTOGRAM_CAVEAT,) if policy.kind == "noised" else ()
+    caveats = list(model_statement["random_number_caveats"])
+    if policy.kind == "noised":
+        caveats += [caveat for caveat in EXACT_CAVEATS if caveat not in caveats]
     statement = {
         **model_statement,
         "released": DATA_SET,
         "label_policy": dataclasses.asdict(policy),
         "not_protected": [*model_statement["not_protected"], *unprotected],
-        "random_number_caveats": [*model_statement["random_number_caveats"], *caveats],
+        "random_number_caveats": caveats,
         "data_set": dict(data_set),
     }
     return _with_headline({**statement, **repriced(statement)})
@@ -167,16 +188,13 @@ def repriced(statement: Mapping[str, Any]) -> dict[str, Any]:
     histogram = None if policy is None else policy.stretch()
     if histogram is not None:
         stretches.append(histogram)
-    figures = _figures(stretches, statement["delta"])
+    figures = _figures(stretches, statement["delta"], statement["version"])
     return _void(figures) if statement["void_reasons"] else figures
 
 
 def stated_stretches(statement: Mapping[str, Any]) -> list[accounting.Stretch]:
     """What ran, as a statement has it; a class histogram is not among it."""
-    return [
-        accounting.Stretch(**{k: v for k, v in fields.items() if k != "mechanism"})
-        for fields in statement["mechanism"]
-    ]
+    return [accounting.Stretch.from_json(fields) for fields in statement["mechanism"]]
 
 
 def label_policy(statement: Mapping[str, Any]) -> Optional[LabelPolicy]:
@@ -187,7 +205,20 @@ def label_policy(statement: Mapping[str, Any]) -> Optional[LabelPolicy]:
     return LabelPolicy(fields["kind"], tuple(fields["probabilities"]), fields["noise_multiplier"])
 
 
-def _figures(stretches: Sequence[accounting.Stretch], delta: float) -> dict[str, Any]:
+def _caveats(stretches: Sequence[accounting.Stretch], version: int) -> list[str]:
+    """Of what ran: exact noise has no caveat for floating point."""
+    if version == 1:
+        return list(_CAVEATS_1)
+    kinds = {stretch.grid is None for stretch in stretches if stretch.steps}
+    exact, critic = (EXACT_CAVEATS if False in kinds else ()), (
+        CRITIC_CAVEATS if True in kinds else ()
+    )
+    return [*exact, *critic] or list(CRITIC_CAVEATS)
+
+
+def _figures(stretches: Sequence[accounting.Stretch], delta: float, version: int) -> dict[str, Any]:
+    if version == 1:
+        stretches = [dataclasses.replace(s, coordinates=None, grid=None) for s in stretches]
     # Rounded to digits that people can read; each is priced at the delta that is stated.
     deltas = [delta, *(float(f"{delta / part:.12g}") for part in (10, 100))]
     rows = [accounting.spent(stretches, each) for each in deltas]
@@ -206,6 +237,7 @@ def _figures(stretches: Sequence[accounting.Stretch], delta: float) -> dict[str,
             }
             for row in rows
         ],
+        **({} if version == 1 else _of_limits(spent)),
         "kl_bound": _finite(accounting.kl_bound(stretches)),
         "neighbouring_relation": spent.relation,
         "accountant": {
@@ -216,19 +248,24 @@ def _figures(stretches: Sequence[accounting.Stretch], delta: float) -> dict[str,
     }
 
 
+def _of_limits(spent: accounting.Spent) -> dict[str, Any]:
+    return {
+        "taken_off_delta": spent.taken_off_delta,
+        "ideal_epsilon": _finite(spent.ideal_epsilon),
+    }
+
+
 def _void(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a release that has no guarantee, whatever its mechanisms cost."""
     nothing = {"epsilon": None, "epsilon_rdp": None}
     rows = [{**row, **nothing} for row in figures["epsilons"]]
+    if "ideal_epsilon" in figures:
+        nothing["ideal_epsilon"] = None
     return {**figures, **nothing, "epsilons": rows, "kl_bound": None, "guarantee": "none"}
 
 
 def _finite(value: float) -> Optional[float]:
     return value if math.isfinite(value) else None
-
-
-def _mechanism(stretch: accounting.Stretch) -> dict[str, Any]:
-    return {"mechanism": "gaussian", **dataclasses.asdict(stretch)}
 
 
 def _with_headline(statement: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,11 +281,14 @@ def headline(statement: Mapping[str, Any]) -> str:
         return f"VOID: {reasons}. This release carries no privacy guarantee."
     epsilon, unit = statement["epsilon"], statement["unit"]
     if epsilon is None:
-        return (
-            "No formal privacy guarantee: some or all critic steps ran without noise, so epsilon is "
-            "unbounded."
-        )
-    figures = f"epsilon = {epsilon:.4g} at delta = {statement['delta']:g}"
+        why = "some or all critic steps ran without noise"
+        if statement.get("ideal_epsilon") is not None:
+            why = (
+                f"noise was so small that the limit of its draws, {noise_limits.LIMIT:.1f} standard deviations, takes all of "
+                f"delta = {statement['delta']:g} (ideal noise would give {upwards(statement['ideal_epsilon'])})"
+            )
+        return f"No formal privacy guarantee: {why}, so epsilon is unbounded."
+    figures = f"epsilon = {upwards(epsilon)} at delta = {statement['delta']:g}"
     if statement["guarantee"] != "formal":
         return f"No useful worst-case guarantee: {figures} is too large to protect {unit}."
     policy = statement["label_policy"]

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from tfartgen import evaluation_tables, inversion_tables, papers, report_documents
 from tfartgen.evaluation_tables import ARCHITECTURE_NAMES, Table, row_name, with_interval
+from tfartgen.rounding import upwards
 from tfartgen.study_stages import DOCUMENTS, STATEMENT
 from tfartgen.whole_files import write_atomically, write_json
 
@@ -157,7 +158,9 @@ def markdown(tables: Mapping[str, Any], measured: str) -> str:
 
 def _head(tables: Mapping[str, Any], measured: str) -> str:
     data, release = tables["dataset"], tables["release"]
-    epsilon = "no epsilon" if release["epsilon"] is None else f"epsilon {release['epsilon']:,.5g}"
+    epsilon = (
+        "no epsilon" if release["epsilon"] is None else f"epsilon {upwards(release['epsilon'])}"
+    )
     return (
         f"**Private**: computed from the real records, and no epsilon covers it. {data['num_train']:,} real training "
         f"records, {data['num_test']:,} test images. The release: {release['num_examples']:,} examples, {epsilon} at delta "

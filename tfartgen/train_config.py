@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from tfartgen import _validate
 from tfartgen.data import PrivateData
+from tfartgen.dp_optimizer import MIN_CLIP_NORM
 from tfartgen.gan import CLIPPINGS
 from tfartgen.losses import LOSSES
 from tfartgen.sampling import SAMPLERS
@@ -103,7 +104,7 @@ _CHECKS = {
     "epsilon": _validate.positive,
     "noise_multiplier": _validate.non_negative,
     "delta": _validate.probability,
-    "clip_norm": _validate.positive,
+    "clip_norm": lambda name, value: _check_clip_norm(name, value),
     "batch_size": _validate.positive_int,
     "steps": lambda name, value: value == 0 or _validate.positive_int(name, value),
     "penalty_weight": _validate.non_negative,
@@ -124,6 +125,12 @@ _CHECKS = {
     "sampling": lambda name, value: _validate.one_of(name, value, SAMPLERS),
     "loss": lambda name, value: _validate.one_of(name, value, LOSSES),
 }
+
+
+def _check_clip_norm(name: str, value: float) -> None:
+    _validate.positive(name, value)
+    if not value >= MIN_CLIP_NORM:
+        raise ValueError(f"{name} must be at least {MIN_CLIP_NORM:g}, got {value!r}")
 
 
 def check_settings(**settings: Any) -> None:

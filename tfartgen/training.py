@@ -14,10 +14,11 @@ import tensorflow as tf
 from tfartgen import _validate, accounting, assembly, embedding, public_start, release
 from tfartgen.callbacks import Checkpointer, ProgressBar, StopOnSignal
 from tfartgen.data import PrivateData
-from tfartgen.dp_optimizer import KeySource, operating_system_keys
 from tfartgen.embedding_projector import write_projector
 from tfartgen.gan import ArtGAN
-from tfartgen.ledger import MEAN_EMBEDDING
+from tfartgen.ledger import MEAN_EMBEDDING, VERSION
+from tfartgen.noise import KeySource, operating_system_keys, require_exact
+from tfartgen.rounding import upwards
 from tfartgen.run_folder import Progress, RunFolder, require_writable
 from tfartgen.statement import privacy_statement
 from tfartgen.tensorboard_log import TensorBoardLog, log_run, log_spent
@@ -114,13 +115,20 @@ class _Run:
         self._data, self._config, self._folder = data, config, folder
         self._model_dir, self._keys = model_dir, keys
         self._selected_on_private_data = selected_on_private_data
+        if config.warm_start:
+            require_exact()
         self._sampler = assembly.make_sampler(config, data, keys)
         self._settled = self._settle()
         self._embedding_noise = self._settled["warm_start_noise_multiplier"]
         noise = self._settled["noise_multiplier"]
         # None without critic steps: if one were taken all the same, it would drown.
         self._noise = accounting.MAX_NOISE_MULTIPLIER if noise is None else noise
-        self._template = self._sampler.stretch(self._noise, config.clip_norm, config.steps)
+        self._template = self._sampler.stretch(
+            self._noise,
+            config.clip_norm,
+            config.steps,
+            assembly.critic_coordinates(data, config),
+        )
 
     def _settle(self) -> dict[str, Any]:
         """Configuration of the run; its noise multipliers are those asked for, the stored or the calibrated ones."""
@@ -134,7 +142,9 @@ class _Run:
         settled = self._folder.settle(asked)
         if self._config.epsilon is not None and self._folder.config() is None:
             settled.update(
-                assembly.calibrated_noise(self._config.epsilon, self._config, self._sampler)
+                assembly.calibrated_noise(
+                    self._config.epsilon, self._data, self._config, self._sampler
+                )
             )
         return settled
 
@@ -153,6 +163,8 @@ class _Run:
         finished = self._folder.finished()
         if self._done and finished and pathlib.Path(finished["model"]).is_dir():
             return self._result(pathlib.Path(finished["model"]), already_finished=True)
+        if not self._done:
+            self._refuse_old_run()
         self._check_budget()
         if not self._done:
             require_writable(self._model_dir)
@@ -184,6 +196,18 @@ class _Run:
         warm = warm_start is None or warm_start.steps_taken >= warm_start.steps
         return warm and self._progress.steps == self._config.steps
 
+    def _refuse_old_run(self) -> None:
+        """A run of another version of the mechanisms is exported, evaluated and reported, but does not go on.
+
+        Raises:
+          ValueError: it would.
+        """
+        if min(self._folder.version, self._progress.ledger.version) < VERSION:
+            raise ValueError(
+                f"run_dir {self._folder.path} was begun by tfartgen 0.1, whose noise does not keep what it states (SECURITY.md), "
+                "so it cannot be trained further; start a new run with another --run_dir (or --name)"
+            )
+
     def _check_budget(self) -> None:
         """What ran and what is still planned against the budget.
 
@@ -199,16 +223,19 @@ class _Run:
                     f"the ledger of {self._folder.path} lacks the mean embedding that its checkpoint holds; restore the "
                     "ledger, or start a new run with another --run_dir"
                 )
-            planned.append(embedding.stretch(self._embedding_noise))
+            planned.append(self._embedding_stretch())
         budget = self._config.epsilon
         if budget is None:
             return
         total = accounting.epsilon([*ledger.stretches, *planned], self._config.delta)
         if not total <= budget:
             raise ValueError(
-                f"the run would spend epsilon {total:.4g}, more than --epsilon={budget}; start a new run with another "
+                f"the run would spend epsilon {upwards(total)}, more than --epsilon={budget}; start a new run with another "
                 "--run_dir"
             )
+
+    def _embedding_stretch(self) -> accounting.Stretch:
+        return assembly.embedding_stretch(self._data, self._config, self._embedding_noise)
 
     def _warm_up(
         self, strategy: tf.distribute.Strategy, stage: WarmStart, checkpoint_minutes: float
@@ -216,12 +243,10 @@ class _Run:
         """Releases the embedding if that is still to do, and lets the generator match it."""
         matching = stage.matching
         if not matching.released.numpy():
-            noise = self._embedding_noise
             split, classes = self._data.train, self._data.num_classes
-            matching.receive(
-                embedding.release(matching.embedding, split, classes, noise, self._keys)
-            )
-            self._progress.ledger.record(embedding.stretch(noise))
+            released = embedding.release(matching.embedding, split, classes, self._embedding_noise)
+            matching.receive(released)
+            self._progress.ledger.record(self._embedding_stretch())
             self._progress.save(self._template)
         spent = accounting.epsilon(self._progress.ledger.stretches, self._config.delta)
         return self._fit(
@@ -288,6 +313,7 @@ class _Run:
             public_sources=self._settled["public_sources"],
             selected_on_private_data=self._selected_on_private_data,
             void_reasons=self._void_reasons,
+            version=min(self._folder.version, self._progress.ledger.version),
         )
         return release.export_generator(
             self._gan.average,
