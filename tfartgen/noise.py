@@ -12,7 +12,7 @@ import importlib.util
 import math
 import secrets
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -191,9 +191,6 @@ def discrete_gaussian(values: np.ndarray, scale: float) -> np.ndarray:
     import opendp.prelude as opendp  # two seconds, which few programs need
 
     opendp.enable_features("contrib")
-    space: Any = (
-        opendp.vector_domain(opendp.atom_domain(T="i64")),
-        opendp.l2_distance(T="f64"),
-    )
-    mechanism = opendp.m.make_gaussian(*space, scale=scale)
+    vectors = opendp.vector_domain(opendp.atom_domain(T="i64"))
+    mechanism = opendp.m.make_gaussian(vectors, opendp.l2_distance(T="f64"), scale)
     return np.array(mechanism(values.tolist()), np.int64)
