@@ -20,6 +20,9 @@ from tensorflow_privacy.privacy.optimizers import dp_optimizer_keras_vectorized 
 from tfartgen import _validate, noise
 from tfartgen.noise import KeySource, operating_system_keys
 
+#: Rows that are added up in float32; more of them in float64.
+_ROWS_IN_FLOAT32 = 16
+
 #: Smaller clip norms are refused: gradients would be lost among the smallest numbers of float32.
 MIN_CLIP_NORM = 1e-6
 
@@ -222,7 +225,7 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
                 gradients, losses = example_gradients(prepared)
             sums, norms = clip_and_sum(gradients, self._l2_norm_clip)
             return start + size, ClippedSum(
-                [t + tf.cast(part, t.dtype) for t, part in zip(total.gradients, sums)],
+                [t + part_sum for t, part_sum in zip(total.gradients, sums)],
                 count,
                 total.norm_sum + tf.reduce_sum(norms),
                 total.clipped + tf.reduce_sum(tf.cast(norms > self._l2_norm_clip, tf.float32)),
@@ -298,7 +301,7 @@ def clip_and_sum(
       l2_norm_clip: `S`.
 
     Returns:
-      For each variable the sum `[...]`, and the norms before clipping, `[count]`.
+      For each variable the sum, float64 `[...]`, and the norms before clipping, `[count]`.
     """
     unit = 2.0 ** round(math.log2(l2_norm_clip))
     rows = [tf.reshape(g, [tf.shape(g)[0], g.shape[1:].num_elements()]) for g in gradients]
@@ -314,5 +317,13 @@ def clip_and_sum(
     )
     clip = l2_norm_clip / unit
     weights = tf.where(finite, unit / tf.maximum(norms / clip, 1.0), 0.0)
-    sums = [tf.matmul(weights[None], row)[0] for row in rows]
+    sums = [_weighted_sum(weights, row) for row in rows]
     return [tf.reshape(total, g.shape[1:]) for total, g in zip(sums, gradients)], norms * unit
+
+
+def _weighted_sum(weights: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """`weights @ rows`, float64 `[dim]`: in float32 over few rows at a time, so that their rounding stays far below a row."""
+    count = tf.size(weights)
+    blocks = (count + _ROWS_IN_FLOAT32 - 1) // _ROWS_IN_FLOAT32
+    few_at_a_time = tf.one_hot(tf.range(count) // _ROWS_IN_FLOAT32, blocks, axis=0) * weights
+    return tf.reduce_sum(tf.cast(tf.matmul(few_at_a_time, rows), tf.float64), axis=0)
