@@ -259,8 +259,10 @@ def _ideal(stretch: Stretch) -> Stretch:
 def _taken_off(limits: _Limits, value: float, delta: float, accountant: str) -> float:
     if not math.isfinite(value):
         return delta
-    variation = (1.0 + math.exp(value)) * limits.variation if accountant == "pld" else 0.0
-    return delta - limits.left_of(delta) + variation
+    taken = delta - limits.left_of(delta)
+    if accountant == "pld" and limits.variation:
+        taken += (1.0 + math.exp(value)) * limits.variation
+    return taken
 
 
 def _explain(value: float, ideal: float, delta: float, relation: str, meaningful: bool) -> str:

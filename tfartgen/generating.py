@@ -254,11 +254,13 @@ def summarize(result: GenerateResult, output: str) -> str:
         "noised": "from a histogram released with noise, its cost included",
     }[result.policy.kind]
     indent = " " * 11
+    before = statement.stated_before(result.statement)
     lines = [
         f"Drawn:     {result.num_examples:,} labelled images, labels {labels}",
         *textwrap.wrap(
             result.statement["headline"], 79, initial_indent="Privacy:   ", subsequent_indent=indent
         ),
+        *([f"           {before}"] if before else []),
         f"Data set:  {output} ({result.format}; privacy.json, DATASHEET.md, preview.png)",
         f"Next:      look at {output}/preview.png; bin/generate --verify={output}",
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfartgen import statement
 from tfartgen.evaluation_tables import Table
 from tfartgen.released_data import ReleasedData
 from tfartgen.report_blocks import Bullets, Facts, Figures, Section, Text
@@ -77,6 +78,7 @@ def guarantee_section(stated: Mapping[str, Any]) -> Section:
     """The guarantee in plain words and in numbers, and what it does not cover."""
     formal = stated["guarantee"] == "formal"
     blocks: list[Any] = [
+        *([Text(_BEFORE, important=True)] if statement.stated_before(stated) else []),
         Text([stated["headline"]], important=not formal),
         Text(_in_words(stated) if formal else _WITHOUT),
     ]
@@ -100,9 +102,14 @@ def guarantee_section(stated: Mapping[str, Any]) -> Section:
     return Section("guarantee", "The formal guarantee", blocks)
 
 
+_BEFORE = [
+    "This statement was made by tfartgen 0.1. The noise of that version ended too early, and its keys could be guessed, so what is "
+    "stated here is not proven: see SECURITY.md of tfartgen. Train and release again before you rely on it.",
+]
+
 _WITHOUT = [
-    "There is no formal guarantee that is worth the name. Noise was added and every step was counted, so the figures below are "
-    "correct; they are too large to exclude anything. In the worst case, one who knows all other records and looks for one "
+    "There is no formal guarantee that is worth the name. Every step was counted, and what is below says what it cost; it is too "
+    "much to exclude anything. In the worst case, one who knows all other records and looks for one "
     "unusual record may find it in the release.",
     "What is below under the empirical estimate and attacks is evidence about typical records and about the attacks that were "
     "run. It is not a substitute for a guarantee: nobody has shown that a better attack does not exist.",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from tfartgen import membership_tables, privacy_estimate_tables
+from tfartgen import membership_tables, privacy_estimate_tables, statement
 from tfartgen.evaluation_tables import percent, row_name
 from tfartgen.inversion_tables import TARGET_NAMES
 from tfartgen.report_blocks import Bullets, Section
@@ -57,6 +57,11 @@ def _guarantee(stated: Mapping[str, Any]) -> str:
     if stated["guarantee"] != "formal":
         return "Guarantee: none of use. What the training spent was counted, and is too much to exclude anything."
     epsilon = stated["epsilon"]
+    if statement.stated_before(stated):
+        return (
+            f"Guarantee: not proven. tfartgen 0.1 stated epsilon = {upwards(epsilon)} at delta = {stated['delta']:g}, which its noise "
+            "did not keep (SECURITY.md of tfartgen)."
+        )
     return (
         f"Guarantee: epsilon = {upwards(epsilon)} at delta = {stated['delta']:g} for {stated['unit']}, whatever the attacker knows and "
         f"does: the odds that a record was used change by a factor of at most {upwards(math.exp(epsilon), 3)}, but for that delta."

@@ -197,6 +197,11 @@ def stated_stretches(statement: Mapping[str, Any]) -> list[accounting.Stretch]:
     return [accounting.Stretch.from_json(fields) for fields in statement["mechanism"]]
 
 
+def stated_before(statement: Mapping[str, Any]) -> Optional[str]:
+    """What to say of a statement of version 1, whose figures its release did not keep; None of a later one."""
+    return "stated by 0.1, see SECURITY.md" if statement["version"] == 1 else None
+
+
 def label_policy(statement: Mapping[str, Any]) -> Optional[LabelPolicy]:
     """Where the labels of a data set come from; None for a generator."""
     fields = statement["label_policy"]

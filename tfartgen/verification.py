@@ -36,10 +36,11 @@ _MODEL_FILES = re.compile(
     r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
     r"|assets\.extra/(model\.json|privacy\.json|tf_serving_warmup_requests)"
 )
+_MODEL_STATEMENT = "assets.extra/privacy.json"
 _MODEL_NEEDS = (
     "variables/variables.index",
     "assets.extra/model.json",
-    "assets.extra/privacy.json",
+    _MODEL_STATEMENT,
 )
 
 
@@ -97,6 +98,18 @@ def verify(
         )
     names = [entry.parent.name for entry in versions]
     return [p for name in names for p in _model_problems(path / name, f"{name}/")]
+
+
+def notes(folder: Union[str, os.PathLike[str]]) -> list[str]:
+    """What a person should know of a release that has no problem, as `verify` reads it: who stated what it cost."""
+    path = pathlib.Path(folder).expanduser()
+    places = (papers.STATEMENT_FILE, _MODEL_STATEMENT, f"*/{_MODEL_STATEMENT}")
+    found = []
+    for file in sorted(file for place in places for file in path.glob(place)):
+        said = statement.stated_before(json.loads(file.read_text(encoding="utf-8")))
+        if said:
+            found.append(f"{file.relative_to(path)}: {said}")
+    return found
 
 
 def _data_set_problems(folder: pathlib.Path, private: Optional[PrivateData]) -> Iterator[Problem]:
@@ -230,7 +243,7 @@ def _version_problems(folder: pathlib.Path) -> Iterator[Problem]:
     yield from (Problem(name, "is missing") for name in missing)
     if missing:
         return
-    stated, problems = _read_statement(folder, "assets.extra/privacy.json", statement.GENERATOR)
+    stated, problems = _read_statement(folder, _MODEL_STATEMENT, statement.GENERATOR)
     yield from problems
     texts = {
         key: (folder / "assets.extra" / f"{key}.json").read_text(encoding="utf-8", errors="replace")
