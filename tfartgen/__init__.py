@@ -32,4 +32,4 @@ A GAN whose critic alone sees the private images, through a differentially priva
 Importing this package imports no TensorFlow; import the modules that you need.
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0.dev0"

@@ -270,6 +270,10 @@ def _privacy(statement: Mapping[str, Any]) -> str:
         f"Neighbouring data sets: {statement['neighbouring_relation']}. Unit: {statement['unit']}. "
         f"Accountant: {statement['accountant']['name']}, dp-accounting {statement['accountant']['version']}.",
     ]
+    if statement["version"] == 1:
+        lines.append(
+            "Stated by tfartgen 0.1, whose noise did not keep these figures: see its SECURITY.md."
+        )
     rows = [row for row in statement["epsilons"] if row["epsilon"] is not None]
     if rows:
         useful = "" if statement["guarantee"] == "formal" else " (correct, and no useful guarantee)"

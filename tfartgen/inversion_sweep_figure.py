@@ -79,7 +79,7 @@ def _sweep_strips(
     for target in _LANES:
         for point in points:
             row, epsilon = _found(point["inversion"], target, pair), point["epsilon"]
-            budget = "no noise" if epsilon is None else f"ε = {style.number(epsilon)}"
+            budget = "no epsilon" if epsilon is None else f"ε = {style.number(epsilon)}"
             name = [f"{TARGET_NAMES[target]}, {budget}"]
             if parameter != "epsilon":
                 symbol = sweep_figures.PARAMETERS[parameter][1]

@@ -179,10 +179,10 @@ def _facts(stated: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def number(value: float | None) -> str:
-    """Four digits, or a whole number with commas; none where there is no bound."""
+    """A bound, rounded up to four digits or to a whole number with commas; none where there is none."""
     if value is None:
         return "none"
-    return f"{value:,.0f}" if 1000 <= value < 1e9 else f"{value:.4g}"
+    return f"{math.ceil(value):,}" if 1000 <= value < 1e9 else upwards(value)
 
 
 def _epsilons(stated: Mapping[str, Any]) -> list[Figures]:

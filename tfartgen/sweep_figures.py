@@ -58,7 +58,7 @@ def sweep(document: Mapping[str, Any]) -> Figure:
 
 
 def placed(points: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], float]:
-    """Gives each point its `place` on the axis, in order, and says where no noise is."""
+    """Gives each point its `place` on the axis, in order, and says where those without an epsilon are."""
     finite = [point["epsilon"] for point in points if point["epsilon"] is not None]
     end = max(finite) * max(3, (max(finite) / min(finite)) ** 0.2) if finite else 1.0
     placed = [
@@ -119,14 +119,14 @@ def _diverged_lane(
 def privacy_axis(axes: Axes, points: Sequence[Mapping[str, Any]], end: float) -> None:
     """Makes the horizontal axis one of epsilon, for what `placed` returned."""
     finite = [point["epsilon"] for point in points if point["epsilon"] is not None]
-    without_noise = len(finite) < len(points)
-    lowest, highest = min([*finite, end]), end if without_noise else max(finite)
+    unbounded = len(finite) < len(points)
+    lowest, highest = min([*finite, end]), end if unbounded else max(finite)
     margin = max(1.3, (highest / lowest) ** 0.06)
     axes.set_xlim(lowest / margin, highest * margin)
     ticks = {place: style.number(place) for place in (_ticks(finite) if finite else [])}
-    if without_noise:
-        ticks[end] = "no noise"
-    if without_noise and finite:
+    if unbounded:
+        ticks[end] = "no epsilon"
+    if unbounded and finite:
         axes.axvline(math.sqrt(end * max(finite)), color="#999999", lw=1, ls="-.")
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.xaxis.set_minor_formatter(NullFormatter())
