@@ -22,6 +22,7 @@ from tfartgen.accounting import (
     kl_bound,
     spent,
 )
+from tfartgen.rounding import upwards
 
 DELTA = 1e-5
 
@@ -187,6 +188,19 @@ def test_small_noise_is_priced_fast(noise, rate, steps):
     assert cost.accountant == ("rdp" if cost.rdp_epsilon > 1e8 else "pld")
 
 
+@pytest.mark.parametrize("noise", [1e-6, 0.01, 0.1])
+@pytest.mark.parametrize(("rate", "steps"), [(1e-3, 1), (0.05, 50_000)])
+def test_small_noise_has_no_price_where_its_draws_end(noise, rate, steps):
+    ideal = poisson(rate, noise, steps)
+    start = time.process_time()
+    cost = spent([dataclasses.replace(ideal, coordinates=1000)], DELTA)
+    assert time.process_time() - start < 3
+    assert (cost.epsilon, cost.rdp_epsilon, cost.accountant) == (math.inf, math.inf, "none")
+    assert cost.ideal_epsilon == epsilon([ideal], DELTA) < math.inf
+    assert cost.taken_off_delta == DELTA and not cost.is_meaningful
+    assert cost.explanation.startswith("No formal guarantee: noise was so small that the limit")
+
+
 def test_many_different_stretches_are_priced_fast():
     stretches = [shuffle(0.001, 5.0, 30)] * 200 + [poisson(0.01, 1.0, 10)] * 200
     start = time.process_time()
@@ -227,7 +241,9 @@ def test_spent_of_a_meaningful_run():
     assert cost.is_meaningful and cost.accountant == "pld"
     assert cost.epsilon == epsilon([poisson(0.01, 1.0, 1000)], DELTA) < cost.rdp_epsilon
     assert cost.relation == "add or remove one record" and cost.delta == DELTA
-    assert cost.explanation.startswith(f"Formal guarantee: epsilon = {cost.epsilon:.4g} at delta")
+    assert cost.explanation.startswith(
+        f"Formal guarantee: epsilon = {upwards(cost.epsilon)} at delta"
+    )
     assert cost.version.split(".")[0].isdigit()
 
 
@@ -237,10 +253,14 @@ def test_spent_of_small_noise_says_that_it_means_nothing():
     assert cost.explanation.startswith("No useful worst-case guarantee: epsilon = ")
 
 
-def test_spent_without_noise():
-    cost = spent([poisson(0.01, 0.0, 3)], DELTA)
+@pytest.mark.parametrize("coordinates", [None, 1000])
+def test_spent_without_noise(coordinates):
+    stretch = dataclasses.replace(poisson(0.01, 0.0, 3), coordinates=coordinates)
+    cost = spent([poisson(0.01, 1.0, 3), stretch], DELTA)
     assert (cost.epsilon, cost.rdp_epsilon, cost.accountant) == (math.inf, math.inf, "none")
-    assert not cost.is_meaningful and cost.explanation.startswith("No formal guarantee")
+    assert cost.ideal_epsilon == math.inf and cost.taken_off_delta == DELTA
+    assert not cost.is_meaningful
+    assert cost.explanation.startswith("No formal guarantee: some critic steps ran without noise")
 
 
 def test_promise_3_shuffled_run_says_which_neighbours_it_means():

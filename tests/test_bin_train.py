@@ -15,6 +15,8 @@ import pytest
 import scripts
 from scripts import ended
 
+from tfartgen.rounding import upwards
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "bin" / "train"
 
@@ -63,7 +65,10 @@ def saved_steps(run):
 
 
 def ledger(run):
-    return [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    """Stretches of a ledger, below the line that says which version it has."""
+    head, *stretches = map(json.loads, (run / "ledger.jsonl").read_text().splitlines())
+    assert head == {"ledger": "tfartgen", "version": 2}
+    return stretches
 
 
 def statement(folder, name="digits_eps5"):
@@ -83,7 +88,7 @@ def test_a_run_says_what_it_did_in_80_columns(whole):
     assert max(map(len, out.splitlines())) <= 80
     assert "150 of 150 critic steps on 1,438 records of digits" in out
     epsilon = statement(folder)["epsilon"]
-    assert f"epsilon = {epsilon:.4g} at delta = 1e-05" in " ".join(out.split())
+    assert f"epsilon = {upwards(epsilon)} at delta = 1e-05" in " ".join(out.split())
     assert "add or remove one record" in " ".join(out.split())
     assert "saved_models/digits_eps5/1" in out and "tensorboard --logdir=runs/digits_eps5" in out
     assert {path.name for path in folder.iterdir()} == {"runs", "saved_models"}
@@ -200,6 +205,7 @@ def _main():
         (["--delta=0"], "--delta must be between 0 and 1 (exclusive), got 0.0"),
         (["--clip_norm=nan"], "--clip_norm must be a positive number, got nan"),
         (["--clip_norm=0"], "--clip_norm must be a positive number, got 0.0"),
+        (["--clip_norm=1e-7"], "--clip_norm must be at least 1e-06, got 1e-07"),
         (["--critic_learning_rate=-1"], "--critic_learning_rate must be a positive number"),
         (["--penalty_weight=-1"], "--penalty_weight must be a non-negative number, got -1.0"),
         (["--critic_steps=0"], "--critic_steps must be a positive whole number or adaptive"),

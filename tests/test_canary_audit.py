@@ -25,6 +25,7 @@ from tfartgen import (
 from tfartgen.canary_audit import AuditConfig
 from tfartgen.data import load
 from tfartgen.ledger import Stretch
+from tfartgen.noise_limits import GRID
 from tfartgen.train_config import TrainConfig, configure
 
 SMALL = {"generator_width": 2, "latent_dim": 4, "generator_batch_size": 6}
@@ -204,8 +205,7 @@ def test_a_release_tells_its_canaries_as_far_as_its_noise_lets_it(noise, least, 
     data, planted = evaluation_samples.private(), make_canaries(60)
     holder = matching.Matching(embedding.Embedding((8, 8, 1), 200), 3)
     both = canary_audit.with_canaries(data, planted)
-    keys = lambda: tf.constant([1, 2], tf.int64)  # noqa: E731
-    holder.receive(embedding.release(holder.embedding, both.train, 3, noise, keys))
+    holder.receive(embedding.release(holder.embedding, both.train, 3, noise))
     values = canary_audit.release_scores(data.train, holder, noise, planted)
     assert least <= canary_audit._auc(values, planted.included) <= most
     if noise < 1:  # the coins themselves, less a half
@@ -216,7 +216,7 @@ def test_a_single_canary_is_scored_by_its_inner_product():
     data, planted = evaluation_samples.private(), make_canaries(60)
     one = canaries.Canaries(planted.images[1:2], planted.labels[1:2], np.array([True]))
     holder = matching.Matching(embedding.Embedding((8, 8, 1), 0), 3)
-    sums = embedding.class_sums(holder.embedding, data.train, 3)
+    sums = embedding.class_sums(holder.embedding, data.train, 3) / GRID
     vector = holder.embedding(one.images / 127.5 - 1.0).numpy()[0].astype(np.float64)
     known = sums[one.labels[0], :-1]
     across = vector - known * (vector @ known) / (known @ known)
@@ -354,7 +354,7 @@ def test_shuffled_batches_and_settings_out_of_range_are_refused(tmp_path):
 
 
 def test_a_critic_without_noise_gives_its_canaries_away(tmp_path):
-    """Every record in every batch, and no noise: nothing is left to chance but the coins, which are seeded."""
+    """Every record in every batch, no noise, and coins that are seeded: only fakes are left to chance."""
     data, coins = evaluation_samples.private(train=40), seeded_coins(3)
     config = make_config(
         batch_size=40 + int(coins(60).sum()),

@@ -209,6 +209,7 @@ def test_apply_gradients_needs_private_gradients():
     [
         ((0.0, 1.0, 1), "l2_norm_clip"),
         ((float("nan"), 1.0, 1), "l2_norm_clip"),
+        ((9.99e-7, 1.0, 1), "l2_norm_clip must be at least 1e-06"),
         ((1.0, -0.1, 1), "noise_multiplier"),
         ((1.0, float("nan"), 1), "noise_multiplier"),
         ((1.0, 1.0, 0), "expected_batch_size"),

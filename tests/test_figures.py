@@ -551,11 +551,11 @@ def test_no_noise_is_the_right_most_position_and_called_so():
     (axes,) = sweep_figures.sweep(sweep_document()).axes
     ticks = dict(zip([t.get_text() for t in axes.get_xticklabels()], axes.get_xticks()))
     infinite = [bars for bars in axes.containers if bars.get_label() == "artificial cnn"][1]
-    assert infinite.lines[0].get_xdata()[0] == ticks["no noise"]
-    assert 100 < ticks["no noise"] == max(ticks.values()) < axes.get_xlim()[1]
-    assert set(ticks) == {"1", "2", "5", "10", "20", "50", "100", "no noise"}
+    assert infinite.lines[0].get_xdata()[0] == ticks["no epsilon"]
+    assert 100 < ticks["no epsilon"] == max(ticks.values()) < axes.get_xlim()[1]
+    assert set(ticks) == {"1", "2", "5", "10", "20", "50", "100", "no epsilon"}
     (axes,) = sweep_figures.sweep(sweep_document(sweep_document()["points"][1:])).axes
-    assert "no noise" not in [tick.get_text() for tick in axes.get_xticklabels()]
+    assert "no epsilon" not in [tick.get_text() for tick in axes.get_xticklabels()]
 
 
 def test_a_generator_that_diverged_has_a_cross_at_the_bottom_and_a_label():
@@ -577,7 +577,7 @@ def test_a_sweep_in_which_everything_diverged_still_shows_each_point():
     assert len(crosses) == 2
     assert [text.get_text() for text in axes.texts] == ["σ = 2", "σ = 0"]
     (axes,) = sweep_figures.sweep(sweep_document(points[:1], real=False)).axes
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["no noise"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["no epsilon"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy import stats
 
 from tfartgen import gan as gan_module
-from tfartgen import losses, networks, sampling
+from tfartgen import losses, networks, noise, sampling
 from tfartgen.data import Split, to_float
 from tfartgen.dp_optimizer import DPAdam
 from tfartgen.embedding import Embedding, MeanEmbedding
@@ -20,14 +20,14 @@ from tfartgen.schedule import CriticSchedule, Pace
 SHAPE, CLASSES = (8, 8, 1), 3
 
 
-def make_gan(loss="hinge", noise=0.0, clip=1.0, batch_size=8, critic=networks.Critic, **settings):
+def make_gan(loss="hinge", sigma=0.0, clip=1.0, batch_size=8, critic=networks.Critic, **settings):
     gan = gan_module.ArtGAN(
         networks.Generator(SHAPE, CLASSES, latent_dim=4, width=2, seed=1),
         critic(SHAPE, CLASSES, width=2, seed=2),
         ema_decay=0.9,
     )
     gan.compile(
-        DPAdam(clip, noise, batch_size, sub_batch_size=3),
+        DPAdam(clip, sigma, batch_size, sub_batch_size=3),
         tf.keras.optimizers.legacy.Adam(1e-3),
         loss=losses.LOSSES[loss],
         generator_batch_size=6,
@@ -42,6 +42,10 @@ def make_split(count=40, seed=0):
     return Split.from_arrays(images, rng.integers(CLASSES, size=count).astype(np.int32))
 
 
+def same_key():
+    return tf.constant([1, 2], tf.int64)
+
+
 def flat(tensors):
     return np.concatenate([np.ravel(tensor) for tensor in tensors])
 
@@ -50,24 +54,41 @@ def flat(tensors):
 @pytest.mark.parametrize("clipping", gan_module.CLIPPINGS)
 @pytest.mark.parametrize("loss", sorted(losses.LOSSES))
 def test_promise_1_one_record_touches_one_loss_of_the_whole_critic_step(loss, clipping, critic):
-    """The fakes take part: a generator that mixed rows would let a record change the others' fakes."""
-    clip = 0.4
+    """The fakes take part: a generator that mixed rows would let a record change the others' fakes.
+
+    Every other record keeps its latent and its mixing weight, wherever the one that comes or goes has its place.
+    """
+    clip, key = 0.4, same_key()
     gan = make_gan(loss, clip=clip, critic=critic, clipping=clipping)
-    images, labels = make_split(7).arrays()
-    sums = []
-    for count in (6, 7):  # the last record is the one added
-        _, clipped = gan.critic_gradients(tf.constant(images[:count]), tf.constant(labels[:count]))
-        sums.append(flat(clipped.gradients))
-    change = np.linalg.norm(sums[1] - sums[0])
-    assert 0.5 * clip < change <= clip * (1 + 1e-4)
+    split = tuple(map(tf.constant, make_split(7).arrays()))
+    examples = (*split, noise.latents(7, 4, key), noise.mixes(7, key))
+    loss_fn, *functions = gan.critic_loss_gradients()
+
+    def sum_without(left_out):
+        rows = [row for row in range(7) if row != left_out]
+        kept = tuple(tf.gather(values, rows) for values in examples)
+        variables = gan.critic.trainable_variables
+        return flat(
+            gan.critic_optimizer.clipped_sum(loss_fn, kept, variables, *functions).gradients
+        )
+
+    whole = sum_without(None)
+    assert whole.dtype == np.float64
+    for left_out in (0, 3, 6):
+        change = np.linalg.norm(whole - sum_without(left_out))
+        assert 0.5 * clip < change <= clip * (1 + 1e-5)
+    # That is the sum which a critic step adds its noise to.
+    gan.critic_optimizer.keys = same_key
+    np.testing.assert_array_equal(flat(gan.critic_gradients(*split)[1].gradients), whole)
 
 
 @pytest.mark.parametrize("critic", [networks.Critic, FeatureCritic])
 @pytest.mark.parametrize("clipping", gan_module.CLIPPINGS)
 def test_promise_2_the_critic_step_of_the_gan_has_the_noise_that_is_priced(clipping, critic):
-    """Two gradients of one batch at one step have the same latents, so they differ by their noise alone."""
+    """With latents and labels of fakes from one key, two gradients of a batch differ by their noise alone."""
     sigma, clip, expected = 1.5, 0.4, 8
-    gan = make_gan(noise=sigma, clip=clip, batch_size=expected, critic=critic, clipping=clipping)
+    gan = make_gan(sigma=sigma, clip=clip, batch_size=expected, critic=critic, clipping=clipping)
+    gan.critic_optimizer.keys = same_key  # of all but the noise, which keeps the operating system's
     batch = tuple(map(tf.constant, make_split(7).arrays()))
     draw = tf.function(lambda: [g for g, _ in gan.critic_gradients(*batch)[0]])
     draws = [flat(draw()) for _ in range(20)]
@@ -85,6 +106,7 @@ def test_separate_clipping_draws_its_fakes_without_looking_at_the_records():
     """Other records, and more of them, change the gradient by their own clipped sum and by nothing else."""
     clip, expected = 0.4, 8
     gan = make_gan(clip=clip, batch_size=expected, clipping="separate")
+    gan.critic_optimizer.keys = same_key
     shares = []
     for count, seed in ((7, 0), (3, 1)):
         batch = tuple(map(tf.constant, make_split(count, seed).arrays()))
@@ -153,7 +175,7 @@ def test_the_generator_step_sees_no_private_record():
 
 @pytest.mark.parametrize("each", [1, 3])
 def test_fit_takes_one_generator_step_after_so_many_critic_steps(each):
-    gan = make_gan(noise=0.1, schedule=CriticSchedule(each))
+    gan = make_gan(sigma=0.1, schedule=CriticSchedule(each))
     batches = sampling.PoissonSampler(40, 8).batches(make_split())
     gan.fit(batches, steps_per_epoch=7, verbose=0)
     assert int(gan.critic_optimizer.iterations.numpy()) == 7
@@ -161,7 +183,7 @@ def test_fit_takes_one_generator_step_after_so_many_critic_steps(each):
 
 
 def test_an_empty_batch_is_a_step_like_any_other():
-    gan = make_gan(noise=1.0)
+    gan = make_gan(sigma=1.0)
     before = flat(gan.critic.get_weights())
     empty = (tf.zeros([0, *SHAPE], tf.uint8), tf.zeros([0], tf.int32))
     logs = gan.train_step(empty, update_generator=False)
@@ -214,7 +236,7 @@ def test_two_replicas_train_like_one(two_replicas):
     critics = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):
         with strategy.scope():
-            gan = make_gan(noise=0.0, clip=0.5)
+            gan = make_gan(sigma=0.0, clip=0.5)
         replicas = strategy.num_replicas_in_sync
         data = sampling.striped(batch, replicas)
         if replicas > 1:

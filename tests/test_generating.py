@@ -24,7 +24,7 @@ from tfartgen.networks import Generator
 from tfartgen.statement import privacy_statement, validate_statement
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-STRETCH = Stretch("poisson", 0.01, 1.0, 1.0, 16, 50)
+STRETCH = Stretch("poisson", 0.01, 1.0, 1.0, 16, 50, coordinates=356)
 PRIVACY = privacy_statement([STRETCH], 1e-5, critic_steps=50)
 UNIFORM = LabelPolicy.uniform(3)
 PLAN = DrawPlan(100, 0, UNIFORM, 16)

@@ -11,10 +11,12 @@ import dp_accounting
 import numpy as np
 import pytest
 
-from tfartgen.ledger import Ledger, Stretch, compose
+from tfartgen.ledger import VERSION, Ledger, Stretch, compose
 
 POISSON = Stretch("poisson", 0.25, 1.5, 0.7, 64, 10)
 SHUFFLE = Stretch("shuffle", 0.25, 1.5, 0.7, 64, 10)
+CRITIC = dataclasses.replace(POISSON, coordinates=356)
+EXACT = Stretch("poisson", 1.0, 1.5, 1.0, 1, 1, "mean embedding", 900, 2**31)
 
 
 def with_steps(stretch, steps):
@@ -83,11 +85,30 @@ def test_promise_5_every_step_of_every_stretch_is_composed():
         ("steps", 2.5),
         ("steps", False),
         ("steps", float("nan")),
+        ("coordinates", 0),
+        ("coordinates", 2.5),
+        ("coordinates", float("nan")),
+        ("grid", 0),
+        ("grid", 2.5),
     ],
 )
 def test_stretch_refuses(field, value):
     with pytest.raises(ValueError, match=f"^{field} must be "):
         dataclasses.replace(POISSON, **{field: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"coordinates": None},
+        {"sampling_rate": 0.5},
+        {"sampler": "shuffle"},
+    ],
+)
+def test_exact_noise_is_on_a_sum_over_all_records(changes):
+    with pytest.raises(ValueError, match="is of exact noise, which takes coordinates and a sum"):
+        dataclasses.replace(EXACT, **changes)
+    assert EXACT.scale == 1.5 * 2**31
 
 
 def test_record_merges_only_one_mechanism_that_goes_on():
@@ -100,14 +121,20 @@ def test_record_merges_only_one_mechanism_that_goes_on():
     assert ledger.steps == 35
 
 
-@pytest.mark.parametrize("field", ["sampling_rate", "noise_multiplier", "clip_norm", "batch_size"])
-def test_record_keeps_apart_what_differs(field):
-    ledger = Ledger([POISSON])
-    ledger.record(
-        dataclasses.replace(
-            POISSON, **{field: getattr(POISSON, field) / 2 if field != "batch_size" else 3}
-        )
-    )
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampling_rate": 0.125},
+        {"noise_multiplier": 0.75},
+        {"clip_norm": 0.35},
+        {"batch_size": 3},
+        {"coordinates": 357},
+        {"coordinates": None},
+    ],
+)
+def test_record_keeps_apart_what_differs(changes):
+    ledger = Ledger([CRITIC])
+    ledger.record(dataclasses.replace(CRITIC, **changes))
     assert len(ledger.stretches) == 2
 
 
@@ -139,28 +166,59 @@ def test_truncate_refuses_what_is_no_count(steps):
 def test_written_ledger_reads_back_the_same(tmp_path):
     path = tmp_path / "ledger.jsonl"
     odd = Stretch("poisson", np.float32(0.1), 1 / 3, 1e-3, np.int64(8), np.int64(3))
-    ledger = Ledger([POISSON, SHUFFLE, odd])
+    ledger = Ledger([EXACT, CRITIC, POISSON, SHUFFLE, odd])
     ledger.write(path)
     assert Ledger.read(path).stretches == ledger.stretches
+    assert Ledger.read(path).version == ledger.version == VERSION
     Ledger([SHUFFLE]).write(path)
     assert Ledger.read(path).stretches == [SHUFFLE]
     assert [entry.name for entry in tmp_path.iterdir()] == ["ledger.jsonl"]
 
 
 def test_line_holds_every_field_and_the_mechanism(tmp_path):
-    Ledger([POISSON]).write(tmp_path / "ledger.jsonl")
-    line = json.loads((tmp_path / "ledger.jsonl").read_text())
-    assert line == {"mechanism": "gaussian", **dataclasses.asdict(POISSON)}
+    Ledger([CRITIC, EXACT]).write(tmp_path / "ledger.jsonl")
+    lines = (tmp_path / "ledger.jsonl").read_text().splitlines()
+    head, critic, exact = map(json.loads, lines)
+    assert head == {"ledger": "tfartgen", "version": 2}
+    fields = dataclasses.asdict(CRITIC)
+    assert fields.pop("grid") is None  # what says nothing is left out
+    assert critic == {"mechanism": "gaussian", **fields}
+    assert exact == {"mechanism": "discrete gaussian", **dataclasses.asdict(EXACT)}
+
+
+def test_ledger_of_version_1_is_read_and_stays_one(tmp_path):
+    """Whatever is written to it, nobody takes its draws for those of today."""
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f"{GOOD}\n", encoding="utf-8")
+    ledger = Ledger.read(path)
+    assert (ledger.version, ledger.stretches) == (1, [POISSON])
+    ledger.record(POISSON)
+    ledger.write(path)
+    assert Ledger.read(path).version == 1 and Ledger.read(path).steps == 20
+    assert "version" not in path.read_text()
+
+
+@pytest.mark.parametrize("version", ["3", "1", "null", '"2"'])
+def test_ledger_of_a_version_that_nobody_knows_is_refused(tmp_path, version):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f'{{"ledger": "tfartgen", "version": {version}}}\n{GOOD}\n')
+    with pytest.raises(ValueError, match="is a ledger of version .* install the tfartgen") as error:
+        Ledger.read(path)
+    assert "\n" not in str(error.value)
 
 
 def test_empty_ledger(tmp_path):
+    (tmp_path / "ledger.jsonl").write_text("")
+    assert Ledger.read(tmp_path / "ledger.jsonl").steps == 0
     Ledger().write(tmp_path / "ledger.jsonl")
     assert Ledger.read(tmp_path / "ledger.jsonl").steps == 0
 
 
-GOOD = json.dumps({"mechanism": "gaussian", **dataclasses.asdict(POISSON)})
+HEAD = json.dumps({"ledger": "tfartgen", "version": 2})
+GOOD = json.dumps(POISSON.as_json())
 
 
+@pytest.mark.parametrize("first", [HEAD, GOOD], ids=["version 2", "version 1"])
 @pytest.mark.parametrize(
     "line",
     [
@@ -176,14 +234,17 @@ GOOD = json.dumps({"mechanism": "gaussian", **dataclasses.asdict(POISSON)})
         GOOD.replace("1.5", "NaN"),
         GOOD.replace("1.5", "null"),
         GOOD.replace("gaussian", "laplace"),
+        GOOD.replace("gaussian", "discrete gaussian"),
+        json.dumps(EXACT.as_json()).replace("discrete ", ""),
+        json.dumps(EXACT.as_json()).replace('"coordinates": 900, ', ""),
         GOOD.replace('"mechanism": "gaussian", ', ""),
         GOOD.replace("poisson", "\ufffd"),
         "[" * 100_000,
     ],
 )
-def test_damaged_line_is_named(tmp_path, line):
+def test_damaged_line_is_named(tmp_path, line, first):
     path = tmp_path / "ledger.jsonl"
-    path.write_text(f"{GOOD}\n{line}\n{GOOD}\n", encoding="utf-8")
+    path.write_text(f"{first}\n{line}\n{GOOD}\n", encoding="utf-8")
     with pytest.raises(
         ValueError, match=r"ledger\.jsonl line 2 is damaged \(.*\); restore"
     ) as caught:

@@ -17,10 +17,14 @@ from tfartgen.artificial import DrawPlan, LabelPolicy, ModelSpec, example_labels
 from tfartgen.datasheet import OPEN
 from tfartgen.statement import privacy_statement, validate_statement
 
-SMALL_NOISE = privacy_statement(
-    [Stretch("poisson", 0.01, 0.05, 1.0, 100, 300)], 1e-5, critic_steps=300
-)
-FORMAL = privacy_statement([Stretch("poisson", 0.01, 1.5, 1.0, 100, 300)], 1e-5, critic_steps=300)
+
+def privacy_of(rate, noise):
+    stretch = Stretch("poisson", rate, noise, 1.0, 100, 300, coordinates=356)
+    return privacy_statement([stretch], 1e-5, critic_steps=300)
+
+
+#: So small that the limit of its draws takes all of delta; priced, and of no use; of use.
+SMALL_NOISE, USELESS, FORMAL = privacy_of(0.01, 0.05), privacy_of(1.0, 2.0), privacy_of(0.01, 1.5)
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
 
 
@@ -80,7 +84,7 @@ def test_same_plan_same_papers(tmp_path):
 
 
 def test_sheet_says_in_its_first_line_of_text_what_the_guarantee_is(tmp_path):
-    for number, privacy in enumerate((SMALL_NOISE, FORMAL)):
+    for number, privacy in enumerate((SMALL_NOISE, USELESS, FORMAL)):
         folder = tmp_path / str(number)
         folder.mkdir()
         write(folder, privacy)
@@ -92,11 +96,19 @@ def test_sheet_says_in_its_first_line_of_text_what_the_guarantee_is(tmp_path):
     assert lines[2].startswith("**Differentially private for one record")
 
 
-def test_promise_12_sheet_of_small_noise_calls_its_epsilon_useless(tmp_path):
-    write(tmp_path, SMALL_NOISE)
+def test_promise_12_sheet_of_a_large_epsilon_calls_it_useless(tmp_path):
+    write(tmp_path, USELESS)
     text = (tmp_path / "DATASHEET.md").read_text(encoding="utf-8")
     assert "Epsilon (correct, and no useful guarantee)" in text
     assert "Differentially private for" not in text
+
+
+def test_promise_12_sheet_of_noise_whose_draws_end_gives_no_epsilon(tmp_path):
+    write(tmp_path, SMALL_NOISE)
+    text = (tmp_path / "DATASHEET.md").read_text(encoding="utf-8")
+    assert "No formal privacy guarantee: noise was so small" in text
+    assert "Epsilon" not in text and "Differentially private for" not in text
+    assert "without noise" not in text
 
 
 def test_promise_12_void_sheet_gives_no_epsilon(tmp_path):

@@ -367,7 +367,7 @@ def test_exposed_records_that_do_not_exist_are_refused(study):
 
 
 def formal(epsilon=1.0, **changes):
-    stretch = statement.accounting.Stretch("poisson", 0.01, 4.0, 1.0, 100, 30)
+    stretch = statement.accounting.Stretch("poisson", 0.01, 4.0, 1.0, 100, 30, coordinates=356)
     stated = statement.privacy_statement([stretch], 1e-5, critic_steps=30, budget_epsilon=epsilon)
     return {**stated, **changes}
 

@@ -28,7 +28,7 @@ def drawn(sampler, split, batches):
 def test_promise_3_inclusion_frequencies_match_the_rate_that_is_priced():
     n, b, batches = 200, 30, 400
     sampler = sampling.PoissonSampler(n, b)
-    rate = sampler.stretch(1.0, 1.0, batches).sampling_rate
+    rate = sampler.stretch(1.0, 1.0, batches, 500).sampling_rate
     assert rate == b / n
     included = np.zeros((batches, n))
     for row, labels in enumerate(drawn(sampler, identified_split(n), batches)):
@@ -48,10 +48,11 @@ def test_promise_3_inclusion_frequencies_match_the_rate_that_is_priced():
 
 
 def test_promise_3_the_event_is_that_of_the_sampler():
-    poisson = sampling.PoissonSampler(100, 10).stretch(2.0, 0.5, 7)
+    poisson = sampling.PoissonSampler(100, 10).stretch(2.0, 0.5, 7, 500)
     assert "PoissonSampled" in repr(poisson.event())
     assert (poisson.sampler, poisson.batch_size, poisson.steps) == ("poisson", 10, 7)
-    shuffled = sampling.ShuffleSampler(100, 10).stretch(2.0, 0.5, 25).event()
+    assert (poisson.coordinates, poisson.grid) == (500, None)
+    shuffled = sampling.ShuffleSampler(100, 10).stretch(2.0, 0.5, 25, 500).event()
     assert "PoissonSampled" not in repr(shuffled)
     assert shuffled.count == 3  # each record is in at most 3 batches of 2.5 passes
 
@@ -61,7 +62,7 @@ def test_promise_3_a_shuffled_record_is_in_no_more_batches_than_is_priced(n, b):
     sampler = sampling.ShuffleSampler(n, b)
     for steps in range(1, 12):
         counts = np.bincount(np.concatenate(drawn(sampler, identified_split(n), steps)))
-        assert counts.max() <= sampler.stretch(1.0, 1.0, steps).event().count
+        assert counts.max() <= sampler.stretch(1.0, 1.0, steps, 500).event().count
 
 
 def test_promise_10_no_seed_reaches_the_sampling():

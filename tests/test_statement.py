@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import json
 import math
 
@@ -14,19 +16,30 @@ from dp_accounting import pld
 from tfartgen import statement as statements
 from tfartgen.accounting import Stretch
 from tfartgen.artificial import LabelPolicy
+from tfartgen.rounding import upwards
 from tfartgen.statement import dataset_statement, privacy_statement, validate_statement
 
-POISSON = Stretch("poisson", 0.01, 1.5, 1.0, 100, 300)
+POISSON = Stretch("poisson", 0.01, 1.5, 1.0, 100, 300, coordinates=356)
+SHUFFLED = Stretch("shuffle", 0.01, 20.0, 1.0, 100, 300, coordinates=356)
+NOISELESS = dataclasses.replace(POISSON, noise_multiplier=0.0)
+#: Priced, and of no use; and so small that the limit of its draws takes all of delta.
+USELESS = Stretch("poisson", 1.0, 2.0, 1.0, 100, 300, coordinates=356)
+SMALL = dataclasses.replace(POISSON, noise_multiplier=0.05)
+EXACT = Stretch("poisson", 1.0, 20.0, 1.0, 1, 1, "mean embedding", 900, 2**31)
+#: As version 0.1 wrote it.
+OLD = dataclasses.replace(POISSON, coordinates=None)
 
 
 def test_statement_says_what_ran():
-    other = Stretch("poisson", 0.02, 2.0, 0.5, 200, 50)
+    other = Stretch("poisson", 0.02, 2.0, 0.5, 200, 50, coordinates=356)
     statement = privacy_statement([POISSON, other], 1e-5, critic_steps=350, budget_epsilon=3.0)
     assert json.loads(json.dumps(statement, allow_nan=False)) == statement
     assert statement["guarantee"] == "formal"
     assert 0 < statement["epsilon"] < statement["epsilon_rdp"] < 3
     assert statement["headline"].startswith("Differentially private for one record")
-    assert f"{statement['epsilon']:.4g} at delta = 1e-05" in statement["headline"]
+    assert f"epsilon = {upwards(statement['epsilon'])} at delta = 1e-05" in statement["headline"]
+    assert statement["version"] == 2 and statement["ideal_epsilon"] == statement["epsilon"]
+    assert 0 < statement["taken_off_delta"] < 1e-12
     assert statement["critic_steps"] == 350
     assert [run["steps"] for run in statement["mechanism"]] == [300, 50]
     assert statement["mechanism"][1] == {
@@ -38,6 +51,7 @@ def test_statement_says_what_ran():
         "batch_size": 200,
         "steps": 50,
         "stage": "critic",
+        "coordinates": 356,
     }
     assert statement["accountant"]["name"] == "pld" and statement["accountant"]["version"]
 
@@ -55,34 +69,79 @@ def test_promise_12_void_run_gets_no_epsilon():
     assert statement["headline"].startswith("VOID: the noise was predictable")
     assert statement["guarantee"] == "none"
     assert statement["epsilon"] is None and statement["epsilon_rdp"] is None
+    assert statement["ideal_epsilon"] is None
 
 
-def test_promise_12_small_noise_is_called_no_guarantee():
-    small = Stretch("poisson", 0.01, 0.05, 1.0, 100, 300)
-    statement = privacy_statement([small], 1e-5, critic_steps=300)
-    assert statement["guarantee"] == "none" and statement["epsilon"] > 100
+def test_promise_12_a_large_epsilon_is_called_no_guarantee():
+    statement = privacy_statement([USELESS], 1e-5, critic_steps=300)
+    assert statement["guarantee"] == "none" and statement["epsilon"] > 50
     assert statement["headline"].startswith("No useful worst-case guarantee: epsilon = ")
 
 
-def test_promise_12_one_noiseless_stretch_voids_the_bound():
-    noiseless = Stretch("poisson", 0.01, 0.0, 1.0, 100, 5)
-    statement = privacy_statement([POISSON, noiseless], 1e-5, critic_steps=305)
+def test_promise_12_small_noise_whose_draws_end_has_no_epsilon():
+    statement = privacy_statement([SMALL], 1e-5, critic_steps=300)
+    assert statement["guarantee"] == "none" and statement["accountant"]["name"] == "none"
     assert statement["epsilon"] is None and statement["epsilon_rdp"] is None
-    assert statement["guarantee"] == "none"
-    assert statement["headline"].startswith("No formal privacy guarantee")
+    assert all(row["epsilon"] is None for row in statement["epsilons"])
+    assert statement["ideal_epsilon"] > 100 and statement["taken_off_delta"] == 1e-5
+    assert statement["headline"].startswith("No formal privacy guarantee: noise was so small that")
+    assert f"ideal noise would give {upwards(statement['ideal_epsilon'])}" in statement["headline"]
+    assert "without noise" not in statement["headline"]
+
+
+def test_promise_12_one_noiseless_stretch_voids_the_bound():
+    noiseless = dataclasses.replace(NOISELESS, steps=5)
+    for steps in (POISSON, SMALL):
+        statement = privacy_statement([steps, noiseless], 1e-5, critic_steps=305)
+        assert statement["epsilon"] is None and statement["epsilon_rdp"] is None
+        assert statement["guarantee"] == "none" and statement["ideal_epsilon"] is None
+        assert statement["headline"].startswith(
+            "No formal privacy guarantee: some or all critic steps ran without noise"
+        )
+
+
+def test_promise_12_steps_without_coordinates_have_no_price_in_this_version():
+    with pytest.raises(ValueError, match="without coordinates has no price") as error:
+        privacy_statement([POISSON, OLD], 1e-5, critic_steps=600)
+    assert "\n" not in str(error.value)
+
+
+def test_statement_of_version_1_says_what_it_said():
+    """Of ideal noise, under its own version and caveats; a data set from it is stated likewise."""
+    stated = privacy_statement([OLD], 1e-5, critic_steps=300, version=1)
+    assert stated["version"] == 1 and validate_statement(stated) == []
+    assert not {"taken_off_delta", "ideal_epsilon"} & set(stated)
+    assert stated["mechanism"] == [
+        {k: v for k, v in POISSON.as_json().items() if k != "coordinates"}
+    ]
+    today = privacy_statement([POISSON], 1e-5, critic_steps=300)
+    assert stated["epsilon"] == pytest.approx(today["epsilon"], rel=1e-6)
+    assert stated["random_number_caveats"] != today["random_number_caveats"]
+    drawn = dataset_statement(stated, DATA_SET, LabelPolicy.uniform(2))
+    assert drawn["version"] == 1 and drawn["epsilon"] == stated["epsilon"]
+
+
+def test_exact_noise_has_no_caveat_for_floating_point():
+    of_critic, of_both, of_embedding = (
+        privacy_statement(stretches, 1e-5, critic_steps=steps)["random_number_caveats"]
+        for stretches, steps in (([POISSON], 300), ([EXACT, POISSON], 300), ([EXACT], 0))
+    )
+    assert of_both == [*of_embedding, *of_critic]
+    assert "floating" in " ".join(of_critic) and "floating" not in " ".join(of_embedding)
+    exact = privacy_statement([EXACT], 1e-5, critic_steps=0)
+    assert exact["mechanism"] == [EXACT.as_json()] and validate_statement(exact) == []
 
 
 def test_promise_12_shuffled_run_is_stated_in_its_own_relation():
-    shuffled = Stretch("shuffle", 0.01, 20.0, 1.0, 100, 300)
     statement, poisson = (
-        privacy_statement([stretch], 1e-5, critic_steps=300) for stretch in (shuffled, POISSON)
+        privacy_statement([stretch], 1e-5, critic_steps=300) for stretch in (SHUFFLED, POISSON)
     )
     assert statement["neighbouring_relation"] != poisson["neighbouring_relation"]
     assert statement["mechanism"][0]["sampler"] == "shuffle"
 
 
 def test_promise_12_no_statement_over_budget():
-    for stretch in (POISSON, Stretch("poisson", 0.01, 0.0, 1.0, 100, 300)):
+    for stretch in (POISSON, USELESS, SMALL, NOISELESS):
         with pytest.raises(ValueError, match="exceeds the budget --epsilon=0.1"):
             privacy_statement([stretch], 1e-5, critic_steps=300, budget_epsilon=0.1)
 
@@ -111,10 +170,7 @@ DATA_SET = {
 
 
 def test_statement_follows_the_schema_whatever_ran():
-    noiseless = Stretch("poisson", 0.01, 0.0, 1.0, 100, 300)
-    small = Stretch("poisson", 0.01, 0.05, 1.0, 100, 300)
-    shuffled = Stretch("shuffle", 0.01, 20.0, 1.0, 100, 300)
-    for stretch in (POISSON, small, noiseless, shuffled):
+    for stretch in (POISSON, USELESS, SMALL, NOISELESS, SHUFFLED):
         for void in ((), ("a test",)):
             stated = privacy_statement([stretch], 1e-5, critic_steps=300, void_reasons=void)
             assert validate_statement(stated) == []
@@ -137,6 +193,12 @@ def test_epsilon_is_stated_at_three_deltas():
     assert 0 < stated["kl_bound"] < stated["epsilon"]
 
 
+@functools.cache
+def formal():
+    """The statement of a run with a guarantee, priced once; nobody may change it."""
+    return privacy_statement([POISSON], 1e-5, critic_steps=300)
+
+
 @pytest.mark.parametrize(
     "change, where",
     [
@@ -152,10 +214,20 @@ def test_epsilon_is_stated_at_three_deltas():
         ({"note": "more"}, "$"),
         ({"released": "data set"}, "$.data_set"),
         ({"epsilons": []}, "$.epsilons"),
+        ({"taken_off_delta": -1e-9}, "$.taken_off_delta"),
+        ({"ideal_epsilon": "small"}, "$.ideal_epsilon"),
+        ({"version": 3}, "$.version"),
+        ({"version": 1}, "$"),
+        ({"mechanism": [OLD.as_json()]}, "$.mechanism[0]"),
+        ({"mechanism": [{**POISSON.as_json(), "grid": 2**31}]}, "$.mechanism[0]"),
+        (
+            {"mechanism": [{**EXACT.as_json(), "sampling_rate": 0.5}]},
+            "$.mechanism[0].sampling_rate",
+        ),
     ],
 )
 def test_schema_refuses(change, where):
-    stated = {**privacy_statement([POISSON], 1e-5, critic_steps=300), **change}
+    stated = {**formal(), **change}
     assert where in [line.split(": ")[0] for line in validate_statement(stated)]
 
 
@@ -167,8 +239,10 @@ def test_promise_12_schema_wants_no_epsilon_of_noiseless_steps():
 
 def test_schema_names_what_is_missing_and_what_is_no_statement():
     stated = privacy_statement([POISSON], 1e-5, critic_steps=300)
-    del stated["kl_bound"]
-    assert any("'kl_bound' is a required property" in line for line in validate_statement(stated))
+    for name in ("kl_bound", "taken_off_delta", "ideal_epsilon"):
+        rest = {key: value for key, value in stated.items() if key != name}
+        said = validate_statement(rest)
+        assert any(f"'{name}' is a required property" in line for line in said)
     assert validate_statement([]) and validate_statement(None)
 
 
@@ -177,6 +251,7 @@ def test_drawing_costs_nothing():
     for policy in (LabelPolicy.uniform(2), LabelPolicy.declared([0.25, 0.75], ("cat", "dog"))):
         drawn = dataset_statement(model, DATA_SET, policy)
         figures = ("epsilon", "epsilons", "kl_bound", "guarantee", "headline", "budget_epsilon")
+        figures += ("taken_off_delta", "ideal_epsilon", "random_number_caveats")
         assert {key: drawn[key] for key in figures} == {key: model[key] for key in figures}
         assert drawn["data_set"] == {
             **DATA_SET,

@@ -29,7 +29,7 @@ from tfartgen import (
     training,
 )
 from tfartgen.data import PrivateData, Split
-from tfartgen.dp_optimizer import operating_system_keys
+from tfartgen.noise import operating_system_keys
 from tfartgen.train_config import TrainConfig, configure
 
 COUNT, STEPS, STOP = 60, 12, 5
@@ -162,13 +162,19 @@ def read_statement(folder, version=1):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+HEAD = {"ledger": "tfartgen", "version": 2}
+
+
 def read_ledger(folder):
+    """Stretches of a ledger, below the line that says which version it has."""
     lines = (folder / "run" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    head, *stretches = map(json.loads, lines)
+    assert head == HEAD
+    return stretches
 
 
 def write_ledger(folder, stretches):
-    lines = [json.dumps(stretch) + "\n" for stretch in stretches]
+    lines = [json.dumps(line) + "\n" for line in (HEAD, *stretches)]
     (folder / "run" / "ledger.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
@@ -367,6 +373,9 @@ def test_promise_12_epsilon_is_an_accountants_on_the_ledgers_lines(resumed):
     [line] = read_ledger(resumed)
     assert (line["mechanism"], line["sampler"], line["steps"]) == ("gaussian", "poisson", STEPS)
     assert line["sampling_rate"] == 6 / COUNT and line["batch_size"] == 6
+    noised = assembly.build_gan(make_data(), make_formal_config(), 1.0, fixed_keys).critic
+    noised((tf.zeros([1, 8, 8, 1]), tf.zeros([1], tf.int32)))
+    assert line["coordinates"] == sum(w.size for w in noised.get_weights()) and "grid" not in line
     step = dp_accounting.PoissonSampledDpEvent(
         line["sampling_rate"], dp_accounting.GaussianDpEvent(line["noise_multiplier"])
     )
@@ -396,7 +405,19 @@ def test_promise_12_a_run_without_noise_prints_no_epsilon(tmp_path):
     statement = read_statement(tmp_path)
     assert statement["epsilon"] is None and statement["guarantee"] == "none"
     shown = summary.of_training(result, make_data(), "run", "bin/train")
-    assert "No formal guarantee" in shown
+    assert "No formal guarantee" in shown and "without noise" in shown
+
+
+def test_promise_12_a_run_whose_noise_is_small_beside_the_limit_of_its_draws_prints_no_epsilon(
+    tmp_path,
+):
+    config = make_config(steps=2, critic_steps="5", noise_multiplier=0.05)
+    result = train(tmp_path, config)
+    statement = read_statement(tmp_path)
+    assert statement["epsilon"] is None and statement["guarantee"] == "none"
+    assert statement["ideal_epsilon"] > 100
+    shown = " ".join(summary.of_training(result, make_data(), "run", "bin/train").split())
+    assert "No formal guarantee: noise was so small" in shown and "without noise" not in shown
 
 
 # Stopping, resuming, finishing.
@@ -478,6 +499,42 @@ def test_a_run_folder_in_use_is_refused(finished):
         holder.close()
     assert_one_line(error.value, str(finished / "run"), "--run_dir")
     assert train(finished).already_finished
+
+
+def old_of(folder, target):
+    """A run as version 0.1 left it: nothing says which version it has, or how many numbers it noised."""
+    folder = copy_of(folder, target)
+    path = folder / "run" / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("ledger_version") == 2
+    path.write_text(json.dumps(config))
+    lines = [{k: v for k, v in s.items() if k != "coordinates"} for s in read_ledger(folder)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "run" / "ledger.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_promise_12_a_run_of_version_1_is_not_gone_on_with(stopped, tmp_path):
+    folder = old_of(stopped, tmp_path)
+    config, before = folder / "run" / "config.json", snapshot(folder)
+    stored = json.loads(config.read_text())
+    for _ in range(2):  # the first refusal must not make it a run of today
+        with pytest.raises(ValueError, match="cannot be trained further; start a new") as error:
+            train(folder)
+        assert_one_line(error.value, "--run_dir", str(folder / "run"))
+        assert json.loads(config.read_text()) == stored
+        after = snapshot(folder)
+        assert {p for p, facts in after.items() if facts != before.get(p)} <= {config}
+        assert after.keys() == before.keys()
+
+
+def test_promise_12_a_finished_run_of_version_1_is_exported_as_one(finished, tmp_path):
+    folder = old_of(finished, tmp_path)
+    assert train(folder).already_finished
+    shutil.rmtree(folder / "models")
+    train(folder)
+    assert read_statement(folder)["version"] == 1
+    assert "coordinates" not in read_statement(folder)["mechanism"][0]
 
 
 # Damage.
