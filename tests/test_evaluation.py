@@ -103,7 +103,7 @@ def test_private_students_cost_what_they_say(whole, tmp_path):
     for row in (dp_sgd, pate):
         assert 0 < row["epsilon"] <= 8.0 and row["delta"] == 1e-5
         outside = dp_accounting.pld.PLDAccountant()
-        outside.compose(ledger.Stretch(**row["mechanism"]).event())
+        outside.compose(ledger.Stretch.from_json(row["mechanism"]).event())
         assert outside.get_epsilon(1e-5) == pytest.approx(row["epsilon"], rel=3e-3)
     assert pate["mechanism"]["noise_multiplier"] == pytest.approx(pate["vote_noise"] / 2**0.5)
     assert pate["mechanism"]["steps"] == pate["num_examples"] == 9

@@ -289,20 +289,29 @@ def _privacy(statement: Mapping[str, Any]) -> str:
 
 
 def _mechanisms(statement: Mapping[str, Any]) -> str:
-    heads = (
-        "stage",
-        "sampler",
-        "sampling rate q",
-        "noise multiplier",
-        "clip norm",
-        "batch size",
-        "steps",
-    )
-    keys = ("sampler", "sampling_rate", "noise_multiplier", "clip_norm", "batch_size", "steps")
+    heads = {
+        "mechanism": "noise",
+        "sampler": "sampler",
+        "sampling_rate": "sampling rate q",
+        "noise_multiplier": "noise multiplier",
+        "clip_norm": "clip norm",
+        "batch_size": "batch size",
+        "steps": "steps",
+        "coordinates": "coordinates",
+        "grid": "grid",
+    }
+    shown = [key for key in heads if any(key in run for run in statement["mechanism"])]
     rows = [
-        [run.get("stage", "critic"), *(run[key] for key in keys)] for run in statement["mechanism"]
+        [run.get("stage", "critic"), *(_cell(run.get(key)) for key in shown)]
+        for run in statement["mechanism"]
     ]
-    return _table(heads, [[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])
+    return _table(["stage", *(heads[key] for key in shown)], rows)
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _table(heads: Any, rows: Any) -> str:

@@ -203,6 +203,8 @@ def _mechanism(steps: Sequence[Mapping[str, Any]]) -> Figures:
         "noise_multiplier",
         "clip_norm",
         "steps",
+        "coordinates",
+        "grid",
     )
     shown = [key for key in keys if any(key in each for each in steps)]
     rows = tuple(tuple(_cell(each.get(key)) for key in shown) for each in steps)

@@ -169,7 +169,7 @@ def cost(stretch: accounting.Stretch, delta: float) -> dict[str, Any]:
         "delta": delta,
         "accountant": spent.accountant,
         "noise_multiplier": stretch.noise_multiplier,
-        "mechanism": dataclasses.asdict(stretch),
+        "mechanism": stretch.as_json(),
     }
 
 
