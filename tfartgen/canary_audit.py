@@ -36,6 +36,7 @@ from tfartgen import (
 from tfartgen.canaries import Canaries, CoinSource, operating_system_coins
 from tfartgen.data import PrivateData, Split, to_float
 from tfartgen.matching import Matching
+from tfartgen.noise_limits import GRID
 from tfartgen.train_config import TrainConfig
 from tfartgen.whole_files import write_json
 
@@ -227,7 +228,7 @@ def release_scores(
       The scores, float64.
     """
     features = matching.embedding
-    sums = embedding.class_sums(features, private, matching.num_classes)
+    sums = embedding.class_sums(features, private, matching.num_classes) / GRID
     vectors = np.concatenate(
         [features(to_float(planted.images[rows])).numpy() for rows in _parts(len(planted.labels))]
     ).astype(np.float64)

@@ -46,9 +46,9 @@ def impossible(noise_multiplier: float, coordinates: int) -> float:
     Returns:
       A probability; 1 where noise is so small that nothing can be said.
     """
-    move = 1.0 / noise_multiplier
-    if not move <= LIMIT - 1.0:
+    if not noise_multiplier * (LIMIT - 1.0) >= 1.0:
         return 1.0
+    move = 1.0 / noise_multiplier
     slope = float(stats.norm.pdf(LIMIT))
     rest = float(stats.norm.cdf(move - LIMIT)) - _TAIL - slope * move
     return min(1.0, slope * math.sqrt(coordinates) * move + max(rest, 0.0))

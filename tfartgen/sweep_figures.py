@@ -26,10 +26,14 @@ _LABEL_DISTANCE = 0.07
 _LANE = 0.13
 
 
+#: Ratio of the places of neighbours that have no epsilon.
+_APART = 1.6
+
+
 def sweep(document: Mapping[str, Any]) -> Figure:
     """Accuracy against epsilon, from a document of the schema tfartgen.sweep/1.
 
-    No noise, an epsilon of null, is drawn right of all others. A generator that diverged has a cross in a lane of its
+    What has no epsilon (null) is drawn right of all others. A generator that diverged has a cross in a lane of its
     own, and lines have a gap there.
     """
     real = document.get("real", [])
@@ -58,14 +62,24 @@ def sweep(document: Mapping[str, Any]) -> Figure:
 
 
 def placed(points: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], float]:
-    """Gives each point its `place` on the axis, in order, and says where those without an epsilon are."""
-    finite = [point["epsilon"] for point in points if point["epsilon"] is not None]
-    end = max(finite) * max(3, (max(finite) / min(finite)) ** 0.2) if finite else 1.0
-    placed = [
-        {**point, "place": end if point["epsilon"] is None else point["epsilon"]}
-        for point in points
-    ]
-    return sorted(placed, key=lambda point: point["place"]), end
+    """Gives each point its `place` on the axis, in order, and says where those without an epsilon begin.
+
+    They stand side by side, less noise further right.
+    """
+    finite = [point for point in points if point["epsilon"] is not None]
+    spent = [point["epsilon"] for point in finite]
+    end = max(spent) * max(3, (max(spent) / min(spent)) ** 0.2) if spent else 1.0
+    unbounded = sorted(
+        (point for point in points if point["epsilon"] is None), key=lambda point: -point["value"]
+    )
+    return [
+        *({**point, "place": point["epsilon"]} for point in sorted(finite, key=_epsilon)),
+        *({**point, "place": end * _APART**i} for i, point in enumerate(unbounded)),
+    ], end
+
+
+def _epsilon(point: Mapping[str, Any]) -> float:
+    return point["epsilon"]
 
 
 def _lines(
@@ -119,13 +133,13 @@ def _diverged_lane(
 def privacy_axis(axes: Axes, points: Sequence[Mapping[str, Any]], end: float) -> None:
     """Makes the horizontal axis one of epsilon, for what `placed` returned."""
     finite = [point["epsilon"] for point in points if point["epsilon"] is not None]
-    unbounded = len(finite) < len(points)
-    lowest, highest = min([*finite, end]), end if unbounded else max(finite)
+    unbounded = [point["place"] for point in points if point["epsilon"] is None]
+    lowest, highest = min([*finite, end]), max([*finite, *unbounded])
     margin = max(1.3, (highest / lowest) ** 0.06)
     axes.set_xlim(lowest / margin, highest * margin)
     ticks = {place: style.number(place) for place in (_ticks(finite) if finite else [])}
     if unbounded:
-        ticks[end] = "no epsilon"
+        ticks[math.sqrt(unbounded[0] * unbounded[-1])] = "no epsilon"
     if unbounded and finite:
         axes.axvline(math.sqrt(end * max(finite)), color="#999999", lw=1, ls="-.")
     axes.set_xticks(list(ticks), list(ticks.values()))
