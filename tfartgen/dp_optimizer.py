@@ -323,7 +323,10 @@ def clip_and_sum(
 
 def _weighted_sum(weights: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """`weights @ rows`, float64 `[dim]`: in float32 over few rows at a time, so that their rounding stays far below a row."""
-    count = tf.size(weights)
-    blocks = (count + _ROWS_IN_FLOAT32 - 1) // _ROWS_IN_FLOAT32
-    few_at_a_time = tf.one_hot(tf.range(count) // _ROWS_IN_FLOAT32, blocks, axis=0) * weights
-    return tf.reduce_sum(tf.cast(tf.matmul(few_at_a_time, rows), tf.float64), axis=0)
+    missing = -tf.size(weights) % _ROWS_IN_FLOAT32
+    weights = tf.pad(weights, [[0, missing]])
+    rows = tf.cond(missing > 0, lambda: tf.pad(rows, [[0, missing], [0, 0]]), lambda: rows)
+    few_weights = tf.reshape(weights, [-1, 1, _ROWS_IN_FLOAT32])
+    few_rows = tf.reshape(rows, [-1, _ROWS_IN_FLOAT32, rows.shape[1]])
+    sums = tf.matmul(few_weights, few_rows)[:, 0]
+    return tf.reduce_sum(tf.cast(sums, tf.float64), axis=0)

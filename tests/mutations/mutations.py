@@ -414,7 +414,7 @@ MUTATIONS = (
         "all rows are added up in float32",
         _OPTIMIZER,
         "_ROWS_IN_FLOAT32 = 16",
-        "_ROWS_IN_FLOAT32 = 2**20",
+        "_ROWS_IN_FLOAT32 = 2**12",
         _ARITHMETIC,
     ),
 )
