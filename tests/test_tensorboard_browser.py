@@ -22,6 +22,7 @@ SMALL = (
     "--batch_size=16",
     f"--steps={STEPS}",
     f"--projector_images={SHOWN}",
+    "--noise_multiplier=1",  # enough to have an epsilon
 )
 METRICS = {"critic_loss", "generator_loss", "gradient_norm", "epsilon_spent"}
 SECONDS = 60  # in which TensorBoard is to start, on a machine that is busy

@@ -246,7 +246,8 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
 
     def _default_sub_batch_size(self, variables: list[tf.Variable]) -> int:
         weights = sum(v.shape.num_elements() for v in variables)
-        return max(1, min(self._MAX_SUB_BATCH, self._MAX_VALUES // weights))
+        most = max(1, min(self._MAX_SUB_BATCH, self._MAX_VALUES // weights))
+        return most - most % _ROWS_IN_FLOAT32 if most > _ROWS_IN_FLOAT32 else most
 
     def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
         """As in Keras; the replicas' parts must be added up, so that cannot be switched off."""
