@@ -202,7 +202,7 @@ class _Run:
         Raises:
           ValueError: it would.
         """
-        if min(self._folder.version, self._progress.ledger.version) < VERSION:
+        if self._version < VERSION:
             raise ValueError(
                 f"run_dir {self._folder.path} was begun by tfartgen 0.1, whose noise does not keep what it states (SECURITY.md), "
                 "so it cannot be trained further; start a new run with another --run_dir (or --name)"
@@ -313,7 +313,7 @@ class _Run:
             public_sources=self._settled["public_sources"],
             selected_on_private_data=self._selected_on_private_data,
             void_reasons=self._void_reasons,
-            version=min(self._folder.version, self._progress.ledger.version),
+            version=self._version,
         )
         return release.export_generator(
             self._gan.average,
@@ -322,6 +322,16 @@ class _Run:
             class_names=self._data.class_names,
             name=self._data.name,
         )
+
+    @property
+    def _version(self) -> int:
+        """Of the mechanisms that ran."""
+        return min(self._folder.version, self._progress.ledger.version)
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        old = "this run is of tfartgen 0.1: what it states is not proven, see SECURITY.md"
+        return (*self._progress.notes, *([old] if self._version < VERSION else []))
 
     @property
     def _void_reasons(self) -> tuple[str, ...]:
@@ -336,7 +346,7 @@ class _Run:
             total_steps=self._config.steps,
             spent=accounting.spent(self._progress.ledger.stretches, self._config.delta),
             model_path=model_path,
-            notes=tuple(self._progress.notes),
+            notes=self._notes,
             void_reasons=self._void_reasons,
             warm_start=stage and (stage.steps_taken, stage.steps),
             **facts,
