@@ -547,6 +547,14 @@ def test_a_sweep_shows_accuracy_by_epsilon_with_a_gap_where_a_generator_diverged
     assert {line.get_color() for line in (finite, private, real)} == {finite.get_color()}
 
 
+def test_points_without_an_epsilon_stand_side_by_side_less_noise_further_right():
+    points = [{"epsilon": e, "value": v} for e, v in ((None, 0.0), (8.0, 1.0), (None, 0.1))]
+    found, end = sweep_figures.placed(points)
+    assert [point["value"] for point in found] == [1.0, 0.1, 0.0]
+    places = [point["place"] for point in found]
+    assert places[0] == 8.0 and places[1] == end > 8.0 and places[2] > 1.3 * places[1]
+
+
 def test_no_noise_is_the_right_most_position_and_called_so():
     (axes,) = sweep_figures.sweep(sweep_document()).axes
     ticks = dict(zip([t.get_text() for t in axes.get_xticklabels()], axes.get_xticks()))

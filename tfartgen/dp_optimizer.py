@@ -254,7 +254,7 @@ class DPAdam(tfp_optimizer.VectorizedDPKerasAdamOptimizer):
         aggregate = kwargs.get("experimental_aggregate_gradients", True)
         if not aggregate and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise ValueError(
-                "experimental_aggregate_gradients must stay on: each replica has a part of the noise"
+                "experimental_aggregate_gradients must stay on: each replica has a part of the sum, and the first all noise"
             )
         return super().apply_gradients(grads_and_vars, *args, **kwargs)
 
