@@ -288,11 +288,11 @@ def test_a_sweep_has_rates_by_epsilon_and_a_row_of_pictures_for_each_point():
     assert labels(figure) == [
         "real record / of the training data / PRIVATE",
         "real data / accuracy 87.5% / identified 3 of 4",
-        "artificial data, ε = 1.23 / σ = 4, accuracy 87.5% / identified 1 of 4",
+        "artificial data, ε = 1.24 / σ = 4, accuracy 87.5% / identified 1 of 4",
         "artificial data, ε = 10 / σ = 1 / the generator diverged",
         "artificial data, ε = 100 / σ = 0.5, accuracy 87.5% / identified 2 of 4",
         "artificial data, no epsilon / σ = 0, accuracy 87.5% / identified 3 of 4",
-        "real data, DP-SGD, ε = 1.23 / σ = 4, accuracy 87.5% / diverged",
+        "real data, DP-SGD, ε = 1.24 / σ = 4, accuracy 87.5% / diverged",
         "real data, DP-SGD, ε = 10 / σ = 1, accuracy 87.5% / identified 1 of 4",
         "real data, DP-SGD, ε = 100 / σ = 0.5, accuracy 87.5% / identified 3 of 4",
     ]

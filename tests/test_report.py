@@ -29,6 +29,7 @@ from tfartgen import (
     report_private,
     statement,
 )
+from tfartgen.rounding import downwards
 
 #: Of the release that the committed documents of MNIST are about.
 MNIST_DIGEST = "7e666e49d6d60fbc8e043e3b9b7737efb0bb26537a59185ecef3dc5e85050fb4"
@@ -237,7 +238,7 @@ def test_an_audit_is_told_as_one_of_its_own_training(bare, name, told):
     (bare.results / "audit.json").write_text(json.dumps(audit))
     text = text_of(report.write(bare.report(), bare.output)[0].read_text())
     assert f"trained a model of its own with {told}, with records planted" in text
-    assert f"epsilon is at least {audit['lower_bound']:.2f} with 95% confidence" in text
+    assert f"epsilon is at least {downwards(audit['lower_bound'])} with 95% confidence" in text
 
 
 def test_without_documents_each_is_named_with_its_command(bare):

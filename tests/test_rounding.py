@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from tfartgen.rounding import upwards
+from tfartgen.rounding import downwards, upwards, upwards_with_commas
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,12 @@ def test_promise_20_what_is_printed_is_never_below_the_value(digits):
     for value in 10 ** np.random.default_rng(0).uniform(-8, 8, 2000):
         printed = float(upwards(float(value), digits))
         assert value <= printed <= value * (1 + 1.0001 * 10 ** (1 - digits))
+
+
+def test_promise_20_lower_bounds_are_rounded_down_and_large_ones_up_to_whole_numbers():
+    assert (downwards(2.3469), downwards(0.0), upwards_with_commas(1234.2)) == (
+        "2.34",
+        "0",
+        "1,235",
+    )
+    assert (upwards_with_commas(2.00004), upwards_with_commas(1.231, 3)) == ("2.001", "1.24")

@@ -282,7 +282,9 @@ def _privacy(statement: Mapping[str, Any]) -> str:
         )
         lines.append(f"Epsilon{useful}: {figures}.")
     if statement["kl_bound"] is not None:
-        lines.append(f"Bound on the expected privacy loss (KL): {statement['kl_bound']:.4g} nats.")
+        lines.append(
+            f"Bound on the expected privacy loss (KL): {upwards(statement['kl_bound'])} nats."
+        )
     lines.append("Not protected: " + "; ".join(statement["not_protected"]) + ".")
     lines.append("Random numbers: " + "; ".join(statement["random_number_caveats"]) + ".")
     return "\n".join(f"- {_plain(line)}" for line in lines)

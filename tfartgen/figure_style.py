@@ -20,6 +20,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
 from tfartgen.evaluation_tables import ARCHITECTURE_NAMES, METHOD_NAMES
+from tfartgen.rounding import upwards_with_commas
 from tfartgen.whole_files import write_atomically
 
 Row = Mapping[str, Any]
@@ -120,11 +121,15 @@ def _shade(colour: str, share: float) -> str:
 def _privacy(row: Row, document: Mapping[str, Any]) -> str:
     """Which epsilon a row spent: without it, students of different budgets would look like equals."""
     if row["method"] != "artificial":
-        return f", ε = {number(row['epsilon'])}" if row.get("epsilon") is not None else ""
+        return (
+            f", ε = {upwards_with_commas(row['epsilon'], 3)}"
+            if row.get("epsilon") is not None
+            else ""
+        )
     releases = {each["folder"]: each for each in document.get("releases", [])}
     statement = releases.get(row["release"], {})
     epsilon = statement.get("epsilon")
-    text = f", ε = {number(epsilon)}" if epsilon is not None else ""
+    text = f", ε = {upwards_with_commas(epsilon, 3)}" if epsilon is not None else ""
     return text + (", no guarantee" if statement.get("guarantee") == "none" else "")
 
 

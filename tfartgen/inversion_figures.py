@@ -17,6 +17,7 @@ from tfartgen import picture_sheet
 from tfartgen.figure_style import Look, Row
 from tfartgen.inversion_tables import TARGET_NAMES
 from tfartgen.picture_sheet import MOST_COLUMNS, SMALL, Sheet, Strip
+from tfartgen.rounding import upwards_with_commas
 
 #: Targets look like methods; the baseline and the control are grey.
 TARGET_LOOKS = {
@@ -58,7 +59,7 @@ def reconstructions(
         if row["attack"] == attack and row["architecture"] in (architecture, "given"):
             own = pictures.get((row["target"], row["architecture"], attack))
             budget = row.get("epsilon")
-            privacy = f", ε = {style.number(budget)}" if budget is not None else ""
+            privacy = f", ε = {upwards_with_commas(budget, 3)}" if budget is not None else ""
             lost = ["no picture: seed 0 diverged"] if own is None and "top1" in row else []
             strips.append(
                 Strip.of([TARGET_NAMES[row["target"]] + privacy, *facts(row), *lost], own)

@@ -19,6 +19,7 @@ from tfartgen.inversion_figures import CHANCE, TARGET_LOOKS
 from tfartgen.inversion_tables import TARGET_NAMES
 from tfartgen.packed_arrays import unpacked
 from tfartgen.picture_sheet import MOST_COLUMNS, Sheet, Strip
+from tfartgen.rounding import upwards_with_commas
 
 #: Lines of targets without an epsilon, and where targets with one are put that diverged.
 _LINES, _LANES = {"real": "--", "shuffled": ":"}, {"artificial": -9, "dp_sgd": -17}
@@ -79,7 +80,7 @@ def _sweep_strips(
     for target in _LANES:
         for point in points:
             row, epsilon = _found(point["inversion"], target, pair), point["epsilon"]
-            budget = "no epsilon" if epsilon is None else f"ε = {style.number(epsilon)}"
+            budget = "no epsilon" if epsilon is None else f"ε = {upwards_with_commas(epsilon, 3)}"
             name = [f"{TARGET_NAMES[target]}, {budget}"]
             if parameter != "epsilon":
                 symbol = sweep_figures.PARAMETERS[parameter][1]

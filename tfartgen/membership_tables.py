@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfartgen.evaluation_tables import Table, percent
+from tfartgen.rounding import downwards, upwards_with_commas
 
 _WIDTH = 79
 
@@ -143,7 +144,7 @@ def audit_text(document: Mapping[str, Any]) -> str:
             f"guessed from the {_SCORE_NAMES[kind]}",
             f"{found['correct']} of {found['guesses']}",
             "-" if found["auc"] is None else f"{found['auc']:.3f}",
-            f"{found['lower_bound']:.2f}",
+            downwards(found["lower_bound"]),
         )
         for kind, found in document["scores"].items()
     ]
@@ -157,9 +158,9 @@ def audit_sentences(document: Mapping[str, Any]) -> list[str]:
     accountant, upper = document["accountant"], document["accountant"]["epsilon"]
     proven = "the accountant has no upper bound for it"
     if upper is not None:
-        proven = f"the accountant says at most {upper:,.4g} at delta {accountant['delta']:g}"
+        proven = f"the accountant says at most {upwards_with_commas(upper)} at delta {accountant['delta']:g}"
     return [
-        f"epsilon is at least {document['lower_bound']:.2f} with {100 * document['confidence']:g}% confidence (Steinke et "
+        f"epsilon is at least {downwards(document['lower_bound'])} with {100 * document['confidence']:g}% confidence (Steinke et "
         f"al. 2023), and {proven}.",
         _nesting(document),
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfartgen.privacy_estimate import LARGEST_RATIO
-from tfartgen.rounding import upwards
+from tfartgen.rounding import downwards, upwards
 
 #: What the bounds are called, and whether they hold with estimated moments.
 BOUND_NAMES = {
@@ -160,7 +160,7 @@ def formal(document: Mapping[str, Any]) -> list[str]:
     found = document["formal"]
     epsilon, kl_bound = found["epsilon"], found["kl_bound"]
     sentences = [
-        f"Attack: epsilon is at least {found['attack_lower_bound']:.3g} (95%), by guessing members from their losses."
+        f"Attack: epsilon is at least {downwards(found['attack_lower_bound'])} (95%), by guessing members from their losses."
     ]
     if epsilon is None:
         return [*sentences, "Formal: none; the release's statement bounds nothing."]
@@ -169,7 +169,7 @@ def formal(document: Mapping[str, Any]) -> list[str]:
     )
     if kl_bound is not None:
         sentences.append(
-            f"Formal bound on the expected loss (KL): {kl_bound:.3g} nats. {beside_bound(found)}"
+            f"Formal bound on the expected loss (KL): {upwards(kl_bound, 3)} nats. {beside_bound(found)}"
         )
     return sentences
 

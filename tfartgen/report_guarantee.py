@@ -13,7 +13,7 @@ from tfartgen import statement
 from tfartgen.evaluation_tables import Table
 from tfartgen.released_data import ReleasedData
 from tfartgen.report_blocks import Bullets, Facts, Figures, Section, Text
-from tfartgen.rounding import upwards
+from tfartgen.rounding import upwards, upwards_with_commas
 
 #: Innocent records of a hundred that a test accuses, where its power is told.
 _FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
@@ -129,7 +129,7 @@ def _in_words(stated: Mapping[str, Any]) -> list[str]:
 
 def _test_power(stated: Mapping[str, Any]) -> Figures:
     rows = tuple(
-        (f"{100 * rate:g}", f"{100 * most_found(stated['epsilon'], stated['delta'], rate):.3g}")
+        (f"{100 * rate:g}", upwards(100 * most_found(stated["epsilon"], stated["delta"], rate), 3))
         for rate in _FALSE_POSITIVE_RATES
     )
     return Figures(
@@ -174,7 +174,7 @@ def _facts(stated: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Steps of the critic", f"{stated['critic_steps']:,}"),
     ]
     if stated.get("kl_bound") is not None:
-        pairs.append(("Bound on the expected loss (KL)", f"{stated['kl_bound']:.3g} nats"))
+        pairs.append(("Bound on the expected loss (KL)", f"{upwards(stated['kl_bound'], 3)} nats"))
     return pairs
 
 
@@ -182,7 +182,7 @@ def number(value: float | None) -> str:
     """A bound, rounded up to four digits or to a whole number with commas; none where there is none."""
     if value is None:
         return "none"
-    return f"{math.ceil(value):,}" if 1000 <= value < 1e9 else upwards(value)
+    return upwards_with_commas(value)
 
 
 def _epsilons(stated: Mapping[str, Any]) -> list[Figures]:

@@ -16,7 +16,21 @@ def upwards(value: float, digits: int = 4) -> str:
       value: not below zero; infinity is 'infinite'.
       digits: at least one.
     """
+    return _rounded(value, digits, decimal.ROUND_CEILING)
+
+
+def downwards(value: float, digits: int = 3) -> str:
+    """A lower bound to so many significant digits, rounded down: `float(downwards(value)) <= value`."""
+    return _rounded(value, digits, decimal.ROUND_FLOOR)
+
+
+def upwards_with_commas(value: float, digits: int = 4) -> str:
+    """As `upwards`; from 1,000 on a whole number."""
+    return f"{math.ceil(value):,}" if 1000 <= value < 1e9 else upwards(value, digits)
+
+
+def _rounded(value: float, digits: int, direction: str) -> str:
     if not math.isfinite(value):
         return "infinite"
-    up = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
-    return f"{float(up.create_decimal(value)):.{digits}g}"
+    context = decimal.Context(prec=digits, rounding=direction)
+    return f"{float(context.create_decimal(value)):.{digits}g}"

@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from tfartgen import evaluation_tables, inversion_tables, papers, report_documents
 from tfartgen.evaluation_tables import ARCHITECTURE_NAMES, Table, row_name, with_interval
-from tfartgen.rounding import upwards
+from tfartgen.rounding import downwards, upwards
 from tfartgen.study_stages import DOCUMENTS, STATEMENT
 from tfartgen.whole_files import write_atomically, write_json
 
@@ -227,7 +227,7 @@ def _mu_note(estimate: Mapping[str, Any]) -> str:
         f"{estimate['num_examples']:,} examples). An estimate about typical records, not a guarantee, and only as good as "
         f"its calibration: of a shift with a KL of {calibration['divergence']:g} nats it sees {calibration['ratio']:.2f} "
         f"times ({calibration['ratio_low']:.2f} to {calibration['ratio_high']:.2f}) that."
-        f"{''.join(warnings)} By attack, epsilon is at least {estimate['attack_lower_bound']:.3g} (95%)."
+        f"{''.join(warnings)} By attack, epsilon is at least {downwards(estimate['attack_lower_bound'])} (95%)."
     )
 
 
