@@ -74,9 +74,8 @@ def test_promise_1_one_record_touches_one_loss_of_the_whole_critic_step(loss, cl
 
     whole = sum_without(None)
     assert whole.dtype == np.float64
-    for left_out in (0, 3, 6):
-        change = np.linalg.norm(whole - sum_without(left_out))
-        assert 0.5 * clip < change <= clip * (1 + 1e-5)
+    change = np.linalg.norm(whole - sum_without(3))  # any other: tests/test_coupling.py
+    assert 0.5 * clip < change <= clip * (1 + 1e-5)
     # That is the sum which a critic step adds its noise to.
     gan.critic_optimizer.keys = same_key
     np.testing.assert_array_equal(flat(gan.critic_gradients(*split)[1].gradients), whole)
