@@ -154,16 +154,7 @@ class LabelPolicy:
         """
         if self.noise_multiplier is None:
             return None
-        return ledger.Stretch(
-            "poisson",
-            1.0,
-            self.noise_multiplier,
-            1.0,
-            batch_size=1,
-            steps=1,
-            coordinates=len(self.probabilities),
-            grid=GRID,
-        )
+        return ledger.Stretch.of_sums(self.noise_multiplier, 1.0, len(self.probabilities))
 
 
 def declared_policy(path: Union[str, os.PathLike[str]], class_names: Sequence[str]) -> LabelPolicy:

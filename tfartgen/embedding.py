@@ -19,7 +19,6 @@ import tensorflow as tf
 from tfartgen import _validate, noise
 from tfartgen.data import Split, to_float
 from tfartgen.ledger import MEAN_EMBEDDING, Stretch
-from tfartgen.noise_limits import GRID
 from tfartgen.scattering import Scattering
 
 #: The most that one record adds to the sums, all classes together, in L2 norm.
@@ -132,17 +131,7 @@ def coordinates(embedding: Embedding, num_classes: int) -> int:
 
 def stretch(noise_multiplier: float, noised: int) -> Stretch:
     """What a release of so many `coordinates` costs: one exact mechanism on all records."""
-    return Stretch(
-        "poisson",
-        1.0,
-        noise_multiplier,
-        SENSITIVITY,
-        batch_size=1,
-        steps=1,
-        stage=MEAN_EMBEDDING,
-        coordinates=noised,
-        grid=GRID,
-    )
+    return Stretch.of_sums(noise_multiplier, SENSITIVITY, noised, stage=MEAN_EMBEDDING)
 
 
 def release(

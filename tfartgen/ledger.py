@@ -18,6 +18,7 @@ from typing import Any, Optional
 import dp_accounting
 
 from tfartgen import _validate
+from tfartgen.noise_limits import GRID
 from tfartgen.whole_files import write_atomically
 
 #: Of ledgers and statements. Version 1 was written by tfartgen 0.1, whose noise had other limits (SECURITY.md).
@@ -89,6 +90,28 @@ class Stretch:
                 f"grid {self.grid} is of exact noise, which takes coordinates and a sum over all records (sampler poisson, "
                 f"sampling_rate 1); got coordinates {self.coordinates}, {self.sampler}, {self.sampling_rate!r}"
             )
+
+    @classmethod
+    def of_sums(
+        cls,
+        noise_multiplier: float,
+        sensitivity: float,
+        coordinates: int,
+        steps: int = 1,
+        stage: str = CRITIC,
+    ) -> Stretch:
+        """Releases of sums over all records with exact noise (`noise.with_exact_noise`), one a step."""
+        return cls(
+            "poisson",
+            1.0,
+            noise_multiplier,
+            sensitivity,
+            batch_size=1,
+            steps=steps,
+            stage=stage,
+            coordinates=coordinates,
+            grid=GRID,
+        )
 
     @property
     def scale(self) -> float:

@@ -247,16 +247,7 @@ def label_publicly(
 
 def stretch(noise_multiplier: float, queries: int, num_classes: int) -> Stretch:
     """What answers cost: exact noise on the votes of each query, which all records had a part in."""
-    return Stretch(
-        "poisson",
-        1.0,
-        noise_multiplier,
-        SENSITIVITY,
-        batch_size=1,
-        steps=queries,
-        coordinates=num_classes,
-        grid=GRID,
-    )
+    return Stretch.of_sums(noise_multiplier, SENSITIVITY, num_classes, steps=queries)
 
 
 def _noise_multiplier(epsilon: float, delta: float, queries: int, num_classes: int) -> float:

@@ -215,10 +215,9 @@ def _caveats(stretches: Sequence[accounting.Stretch], version: int) -> list[str]
     if version == 1:
         return list(_CAVEATS_1)
     kinds = {stretch.grid is None for stretch in stretches if stretch.steps}
-    exact, critic = (EXACT_CAVEATS if False in kinds else ()), (
-        CRITIC_CAVEATS if True in kinds else ()
-    )
-    return [*exact, *critic] or list(CRITIC_CAVEATS)
+    exact = EXACT_CAVEATS if False in kinds else ()
+    critic = CRITIC_CAVEATS if True in kinds or not kinds else ()
+    return [*exact, *critic]
 
 
 def _figures(stretches: Sequence[accounting.Stretch], delta: float, version: int) -> dict[str, Any]:

@@ -197,7 +197,7 @@ MUTATIONS = (
         "the real class counts divide the sums",
         _EMBEDDING,
         "    return _means(noised, embedding.constant,",
-        "    noised[:, -1] = sums[:, -1] / GRID\n    return _means(noised, embedding.constant,",
+        "    noised[:, -1] = sums[:, -1] / noise.GRID\n    return _means(noised, embedding.constant,",
         (*_RELEASE, "-k", "promise_9"),
     ),
     Mutation(
@@ -326,7 +326,7 @@ MUTATIONS = (
         "one noise vector for all classes",
         _EMBEDDING,
         "noised = noise.with_exact_noise(sums, noise_multiplier, SENSITIVITY)",
-        "noised = sums / GRID + noise.with_exact_noise(0 * sums[:1], noise_multiplier, SENSITIVITY)",
+        "noised = sums / noise.GRID + noise.with_exact_noise(0 * sums[:1], noise_multiplier, SENSITIVITY)",
         (*_RELEASE, "-k", "promise_16"),
     ),
     Mutation(
@@ -334,7 +334,7 @@ MUTATIONS = (
         "no noise on the column that counts records",
         _EMBEDDING,
         "    return _means(noised, embedding.constant,",
-        "    noised[:, -1] = sums[:, -1] / GRID\n    return _means(noised, embedding.constant,",
+        "    noised[:, -1] = sums[:, -1] / noise.GRID\n    return _means(noised, embedding.constant,",
         (*_RELEASE, "-k", "promise_16"),
     ),
     Mutation(
