@@ -14,6 +14,9 @@ from tfartgen import data
 
 SIDE = 8
 
+#: Of so many different pictures `make_folder` and `make_npz` have 20 or more that are held out.
+ENOUGH = 140
+
 
 def picture(seed: int, height: int = SIDE, width: int = SIDE, channels: int = 1) -> np.ndarray:
     pixels = np.random.RandomState(seed).randint(0, 256, (height, width, channels))
@@ -34,17 +37,19 @@ def save(path: pathlib.Path, pixels: np.ndarray, **options) -> pathlib.Path:
     return path
 
 
-def make_folder(root: pathlib.Path, per_class: int = 5, classes=("cat", "dog"), **size):
+def make_folder(root: pathlib.Path, per_class: int = ENOUGH // 2, classes=("cat", "dog"), **size):
+    """A folder of class folders, `0.png` and so on in each; no two pictures are the same."""
     for label, name in enumerate(classes):
         for i in range(per_class):
-            save(root / name / f"{i}.png", picture(100 * label + i, **size))
+            save(root / name / f"{i}.png", picture(1000 * label + i, **size))
     return root
 
 
-def make_npz(path: pathlib.Path, **changes) -> pathlib.Path:
+def make_npz(path: pathlib.Path, count: int = 10, **changes) -> pathlib.Path:
+    """An .npz of so many different pictures, where no others are given."""
     arrays = {
-        "images": np.stack([picture(i) for i in range(10)]),
-        "labels": np.arange(10) % 2,
+        "images": np.stack([picture(i) for i in range(count)]),
+        "labels": np.arange(count) % 2,
         **changes,
     }
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})

@@ -319,7 +319,7 @@ def test_the_command_cuts_digits_and_says_what_to_run_next(main, tmp_path, monke
     assert "Dirichlet of concentration 2 (skew 0.5, seed 0)" in out and "PRIVATE" in out
     rows = [line.split() for line in lines if line.startswith("owner")]
     assert [row[0] for row in rows] == ["owner1", "owner2", "owner3"]
-    assert sum(int(row[1]) for row in rows) == 1438 and sum(int(row[2]) for row in rows) == 359
+    assert sum(int(row[1]) for row in rows) == 1422 and sum(int(row[2]) for row in rows) == 375
     assert all(sum(map(int, row[3:])) == int(row[1]) for row in rows)
     assert lines[-1] == "Next:      bin/train --dataset=parts/digits/owner1.npz --name=owner1"
     assert len(data.load("parts/digits/owner1.npz").class_names) == 10
@@ -330,7 +330,7 @@ def test_the_command_cuts_digits_and_says_what_to_run_next(main, tmp_path, monke
 def test_too_many_owners_for_the_command(main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        ValueError, match=r"^--owners=100 is too many: class 2 has 35 .* --owners=35 or"
+        ValueError, match=r"^--owners=100 is too many: class 8 has 25 .* --owners=25 or"
     ):
         main("--owners=100")
     assert not list(tmp_path.iterdir())

@@ -182,7 +182,7 @@ def test_files(document, tmp_path):
 
 @pytest.mark.slow
 def test_a_comparison_from_start_to_end(tmp_path):
-    images, labels = bright_or_dark(60, 0)
+    images, labels = bright_or_dark(120, 0)
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
     arguments = (
         "--dataset=data.npz",

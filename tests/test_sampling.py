@@ -65,6 +65,39 @@ def test_promise_3_a_shuffled_record_is_in_no_more_batches_than_is_priced(n, b):
         assert counts.max() <= sampler.stretch(1.0, 1.0, steps, 500).event().count
 
 
+@pytest.mark.parametrize("n, b, buffer_size", [(10, 3, 10_000), (10, 3, 4), (8, 4, 2), (7, 7, 7)])
+def test_promise_3_every_shuffled_pass_has_each_record_once(n, b, buffer_size):
+    sampler, batches = sampling.ShuffleSampler(n, b, buffer_size), -(-n // b)
+    labels = drawn(sampler, identified_split(n).resized(16), 5 * batches)
+    passes = [np.concatenate(labels[i : i + batches]) for i in range(0, 5 * batches, batches)]
+    for each in passes:
+        assert sorted(each) == list(range(n))
+    assert len({each.tobytes() for each in passes}) > 1
+
+
+@pytest.mark.parametrize("claimed", [7, 9])
+@pytest.mark.parametrize("side", [None, 16])
+def test_promise_3_shuffling_counts_the_records_before_it_streams_them(claimed, side):
+    split = Split(claimed, identified_split(8).stream)
+    with pytest.raises(ValueError, match=f"says it has {claimed} records, but 8 could be read"):
+        sampling.ShuffleSampler(claimed, 4).batches(split if side is None else split.resized(side))
+
+
+@pytest.mark.parametrize("later", [7, 9])
+def test_promise_3_a_shuffled_pass_that_finds_another_number_ends_the_run(later):
+    counts = iter([8, 8, later])  # counted, a first pass, a second
+
+    def generate():
+        yield from ((np.zeros([8, 8, 1], np.uint8), i) for i in range(next(counts)))
+
+    spec = tf.TensorSpec([8, 8, 1], tf.uint8), tf.TensorSpec([], tf.int32)
+    split = Split(8, lambda: tf.data.Dataset.from_generator(generate, output_signature=spec))
+    batches = iter(sampling.ShuffleSampler(8, 4).batches(split))
+    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain 8 elements"):
+        for _ in range(5):
+            next(batches)
+
+
 def test_promise_10_no_seed_reaches_the_sampling():
     draws = []
     for _ in range(2):

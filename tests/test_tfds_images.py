@@ -1,22 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
+
+import numpy as np
 import pytest
 from data_samples import check_description, refused
 
-from tfartgen import data, tfds_images
+from tfartgen import data, record_digests, tfds_images
 
 
-@pytest.fixture
-def mocked(tmp_path):
-    """Loads a TFDS data set whose splits say that they have six records, which are random."""
+@pytest.fixture(name="mock")
+def _mock(tmp_path):
+    """Within it TFDS finds a data set whose splits say that they have `claimed` records; they have six, which are random."""
     tfds = pytest.importorskip("tensorflow_datasets")
     tfds_samples = pytest.importorskip("tfds_samples")  # imports TFDS
 
-    def load(name, splits=("train", "test"), **options):
-        tfds_samples.describe(name, tmp_path, dict.fromkeys(splits, 6))
+    @contextlib.contextmanager
+    def mock(name, splits=("train", "test"), claimed=6):
+        tfds_samples.describe(name, tmp_path, dict.fromkeys(splits, claimed))
         with tfds.testing.mock_data(num_examples=6, data_dir=str(tmp_path)):
-            private = data.load(name, data_dir=str(tmp_path), **options)
+            yield str(tmp_path)
+
+    return mock
+
+
+@pytest.fixture
+def mocked(mock):
+    """Loads such a data set and checks its description."""
+
+    def load(name, splits=("train", "test"), **options):
+        with mock(name, splits) as data_dir:
+            private = data.load(name, data_dir=data_dir, **options)
             check_description(private)
             return private
 
@@ -101,3 +116,27 @@ def test_images_of_mixed_sizes_are_resized_alike(mocked):
     private = mocked("cats_vs_dogs", splits=("train", "test"), image_size=16)
     assert (private.image_shape, private.class_names) == ((16, 16, 3), ("cat", "dog"))
     assert "from mixed sizes to 16 x 16" in private.notes[0]
+
+
+@pytest.mark.parametrize("name, image_size", [("mnist", None), ("mnist", 16), ("cats_vs_dogs", 16)])
+def test_promise_19_digests_are_of_the_images_as_stored(mock, name, image_size):
+    """Whatever size is asked for, and where the images are of mixed sizes, too."""
+    with mock(name) as data_dir:
+        private = data.load(name, data_dir=data_dir, image_size=image_size)
+        source = tfds_images.prepare(name, data_dir, "", "")
+        for split, (_, open_stream) in (
+            (private.train, source.train),
+            (private.held_out, source.held_out),
+        ):
+            stored = [image for image, _ in open_stream().as_numpy_iterator()]
+            assert len(stored) == 6
+            np.testing.assert_array_equal(split.digests(), record_digests.digests(stored))
+
+
+@pytest.mark.parametrize("name, image_size", [("mnist", None), ("mnist", 16), ("cats_vs_dogs", 16)])
+@pytest.mark.parametrize("claimed", [5, 7])
+def test_promise_19_digests_refuse_a_wrong_number_of_records(mock, name, image_size, claimed):
+    with mock(name, claimed=claimed) as data_dir:
+        private = data.load(name, data_dir=data_dir, image_size=image_size)
+        with pytest.raises(ValueError, match=f"says it has {claimed} records, but 6 could be read"):
+            private.train.digests()

@@ -4,28 +4,27 @@
 Images stay uint8 until they are batched. Whatever happens to an image here depends on that image alone:
 the same record gives the same tensor whatever else is in the data.
 
-Where a source brings no held-out split, one record in five is held out, class by class: those whose names
-(paths within the folder, or positions) come first by their hash. No seed reaches it. The records that are
-not held out are the private data that a privacy statement speaks of.
+Where a source brings no held-out split, about one record in five is held out: those whose pixels' hash falls below a fixed
+threshold (`record_digests`). No seed reaches it, and one record more or less moves no other. The records that are not held out
+are the private data that a privacy statement speaks of.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
 
-from tfartgen import image_folders, npz_files
+from tfartgen import image_folders, npz_files, record_digests
 from tfartgen.image_size import (
     check_image_size,
     crop_and_resize,
@@ -36,8 +35,6 @@ from tfartgen.image_size import (
 #: Names that need no path; any other TFDS data set of labelled images works as well.
 KNOWN_NAMES = ("digits", "mnist", "fashion_mnist", "svhn_cropped", "celeb_a")
 
-HELD_OUT_FRACTION = 0.2
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
@@ -47,22 +44,27 @@ class Split:
       num_examples: number of records.
       open_stream: makes a `tf.data.Dataset` of the records, in a fixed order.
       in_memory: the records where they are in memory already.
+      digests_before: computes `digests` of what the records were before they were resized; None where they never were.
     """
 
     num_examples: int
     open_stream: Callable[[], tf.data.Dataset]
     in_memory: Optional[tuple[np.ndarray, np.ndarray]] = None
+    digests_before: Optional[Callable[[], np.ndarray]] = None
 
     @classmethod
-    def from_arrays(cls, images: np.ndarray, labels: np.ndarray) -> Split:
-        """A split in memory: uint8 `[n, height, width, channels]` and integers `[n]`."""
+    def from_arrays(
+        cls, images: np.ndarray, labels: np.ndarray, digests: Optional[np.ndarray] = None
+    ) -> Split:
+        """A split in memory: uint8 `[n, height, width, channels]` and integers `[n]`; digests where they are known."""
         labels = np.asarray(labels, np.int32)
 
         def open_stream() -> tf.data.Dataset:
             with tf.device("CPU"):
                 return tf.data.Dataset.from_tensor_slices((images, labels))
 
-        return cls(len(labels), open_stream, (images, labels))
+        known = None if digests is None else lambda: digests
+        return cls(len(labels), open_stream, (images, labels), known)
 
     def resized(self, side: int) -> Split:
         """The same records, each cropped and resized to `side` x `side` pixels when it is read."""
@@ -76,7 +78,7 @@ class Split:
                 resize, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
             )
 
-        return Split(self.num_examples, open_stream)
+        return Split(self.num_examples, open_stream, digests_before=self.digests)
 
     def stream(self) -> tf.data.Dataset:
         """Single records in a fixed order: uint8 `[height, width, channels]`, int32 `[]`."""
@@ -89,6 +91,22 @@ class Split:
           ValueError: there are more or fewer records than the data set says; the sampling rate needs the number.
         """
         return self.in_memory or self._collected
+
+    def digests(self) -> np.ndarray:
+        """What identifies each record, by its pixels before any resizing: uint8 `[n, 16]`; read once, then kept.
+
+        Raises:
+          ValueError: there are more or fewer records than the data set says; the sampling rate needs the number.
+        """
+        return self._digests
+
+    def class_counts(self, num_classes: int) -> np.ndarray:
+        """Number of records of each class, `[num_classes]`; a pass over what is not in memory."""
+        if self.in_memory is not None or "_collected" in self.__dict__:
+            return np.bincount(self.arrays()[1], minlength=num_classes)
+        labels = self.stream().map(lambda _, label: label).batch(4096).as_numpy_iterator()
+        counts = (np.bincount(some, minlength=num_classes) for some in labels)
+        return sum(counts, np.zeros(num_classes, np.int64))
 
     def checksum(self) -> int:
         """CRC-32 of all records, which tells data sets apart; errors as in `arrays`."""
@@ -106,11 +124,34 @@ class Split:
             if end <= self.num_examples:
                 images[count:end], labels[count:end] = some_images, some_labels
             count = end
+        self._check_count(count)
+        return images, labels
+
+    @functools.cached_property
+    def _digests(self) -> np.ndarray:
+        if self.digests_before is not None:
+            found = self.digests_before()
+        elif self.in_memory is not None:
+            found = record_digests.digests(self.in_memory[0])
+        else:
+            found = record_digests.digests(self._images())
+        self._check_count(len(found))
+        return found
+
+    def _images(self) -> Iterator[np.ndarray]:
+        """Images one by one; many at a time are read where they have one size, which is faster."""
+        stream = self.stream()
+        if not stream.element_spec[0].shape.is_fully_defined():
+            yield from (image for image, _ in stream.prefetch(16).as_numpy_iterator())
+            return
+        for images, _ in stream.batch(256).prefetch(2).as_numpy_iterator():
+            yield from images
+
+    def _check_count(self, count: int) -> None:
         if count != self.num_examples:
             raise ValueError(
                 f"the data set says it has {self.num_examples} records, but {count} could be read; prepare it afresh"
             )
-        return images, labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -213,85 +254,58 @@ def to_uint8(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(tf.clip_by_value((images + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)
 
 
-def split_by_class(labels: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Holds out a fifth of every class, the same records every time.
-
-    Args:
-      labels: integers `[n]`.
-      keys: a name for each record; its hash decides.
-
-    Returns:
-      Positions of the records to train on, and of those held out, each in the order of the hashes.
-
-    Raises:
-      ValueError: a class has one record only (its label is in the message).
-    """
-    hashes = [hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest() for key in keys]
-    order = np.array(sorted(range(len(keys)), key=hashes.__getitem__), np.int64)
-    held_out = np.zeros(len(order), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels[order] == label)
-        if len(members) < 2:
-            raise ValueError(
-                f"label {label} has one record only; each class needs one to train on and one to hold out"
-            )
-        held_out[members[: max(1, round(HELD_OUT_FRACTION * len(members)))]] = True
-    return order[~held_out], order[held_out]
-
-
 def _load_digits(image_size: Optional[int]) -> PrivateData:
     from sklearn import datasets  # slow to import
 
     digits = datasets.load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    labels = digits.target.astype(np.int32)
-    train, held_out = split_by_class(labels, [str(i) for i in range(len(labels))])
     names = tuple(str(name) for name in digits.target_names)
-    return _from_arrays(
-        "digits",
-        names,
-        (images[train], labels[train]),
-        (images[held_out], labels[held_out]),
-        image_size,
-    )
+    return _from_arrays("digits", "digits", names, (images, digits.target), None, image_size)
 
 
 def _load_npz(path: pathlib.Path, image_size: Optional[int]) -> PrivateData:
     file = npz_files.read(path)
-    records, held_out = file.records, file.test_records
-    if held_out is None:
-        images, labels = records
-        keys = [str(i) for i in range(len(labels))]
-        train, test = _split(str(path), labels, keys, file.class_names)
-        records, held_out = (images[train], labels[train]), (images[test], labels[test])
-    return _from_arrays(_name_of(path.stem), file.class_names, records, held_out, image_size)
+    return _from_arrays(
+        _name_of(path.stem),
+        str(path),
+        file.class_names,
+        file.records,
+        file.test_records,
+        image_size,
+    )
 
 
 def _load_folder(folder: pathlib.Path, image_size: Optional[int]) -> PrivateData:
-    if image_folders.has_split(folder):
-        train, held_out = (image_folders.list_images(folder / name) for name in ("train", "test"))
-        for name in sorted(set(train.class_names) ^ set(held_out.class_names)):
+    apart = image_folders.has_split(folder)
+    if apart:
+        listings = [image_folders.list_images(folder / name) for name in ("train", "test")]
+        names, others = (listing.class_names for listing in listings)
+        for name in sorted(set(names) ^ set(others)):
             raise ValueError(f"{folder}: class {name} is in only one of train and test")
-        listings = [(x.paths, x.labels) for x in (train, held_out)]
-        skipped = train.skipped + held_out.skipped
     else:
-        train = image_folders.list_images(folder)
-        parts = _split(str(folder), train.labels, train.keys, train.class_names)
-        listings = [(tuple(train.paths[i] for i in part), train.labels[part]) for part in parts]
-        skipped = train.skipped
-    decoder = image_folders.check_images(folder, sum((x[0] for x in listings), ()), image_size)
+        listings = [image_folders.list_images(folder)]
+        names = listings[0].class_names
+    skipped = sum((listing.skipped for listing in listings), ())
+    decoder = image_folders.check_images(
+        folder, sum((listing.paths for listing in listings), ()), image_size
+    )
     notes = decoder.notes
     if skipped:
         notes += (
             f"skipped what is no image by its name: {len(skipped)} file(s), {skipped[0]} first",
         )
-    train_split, held_out_split = (
-        Split.from_arrays(decoder.decode_all(paths), labels) for paths, labels in listings
-    )
+    decoded = [(*decoder.decode_all(listing.paths), listing.labels) for listing in listings]
+    if apart:
+        train, held_out = (Split.from_arrays(x, y, known) for x, known, y in decoded)
+    else:
+        [(images, digests, labels)] = decoded
+        sides = _split(str(folder), labels, digests, names)
+        notes += sides.notes
+        train, held_out = (
+            Split.from_arrays(images[part], labels[part], known) for part, known in sides.parts
+        )
     name = _name_of(folder.resolve().name)
-    return PrivateData(
-        name, decoder.image_shape, train.class_names, train_split, held_out_split, notes
-    )
+    return PrivateData(name, decoder.image_shape, names, train, held_out, notes)
 
 
 def _load_tfds(
@@ -323,36 +337,71 @@ def _load_tfds(
 
 def _from_arrays(
     name: str,
+    source: str,
     class_names: tuple[str, ...],
-    train: tuple[np.ndarray, np.ndarray],
-    held_out: tuple[np.ndarray, np.ndarray],
+    records: tuple[np.ndarray, np.ndarray],
+    test_records: Optional[tuple[np.ndarray, np.ndarray]],
     image_size: Optional[int],
 ) -> PrivateData:
-    height, width, channels = train[0].shape[1:]
+    """What is in memory: split where it brings no test records; resized, where asked for or needed, when it is read."""
+    images, labels = records
+    height, width, channels = images.shape[1:]
     side = side_to_resize_to(name, height, width, image_size)
-    train_split, held_out_split = (
-        split if side is None else split.resized(side)
-        for split in (Split.from_arrays(*train), Split.from_arrays(*held_out))
-    )
-    return PrivateData(
-        name,
-        (side or height, side or width, channels),
-        class_names,
-        train_split,
-        held_out_split,
-        () if side is None else (resize_note((height, width), side),),
-    )
+    notes: tuple[str, ...] = ()
+    if test_records is not None:
+        train, held_out = Split.from_arrays(*records), Split.from_arrays(*test_records)
+    else:
+        sides = _split(source, labels, record_digests.digests(images), class_names)
+        notes = sides.notes
+        train, held_out = (
+            Split.from_arrays(images[part], labels[part], known) for part, known in sides.parts
+        )
+    if side is not None:
+        train, held_out = train.resized(side), held_out.resized(side)
+        notes = (resize_note((height, width), side), *notes)
+    shape = (side or height, side or width, channels)
+    return PrivateData(name, shape, class_names, train, held_out, notes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sides:
+    """Positions and digests of the records to train on, and of those held out; and what people should know of it."""
+
+    parts: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    notes: tuple[str, ...]
 
 
 def _split(
-    source: str, labels: np.ndarray, keys: Sequence[str], class_names: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.bincount(labels, minlength=len(class_names))
-    for label in np.flatnonzero(counts == 1):
+    source: str, labels: np.ndarray, digests: np.ndarray, class_names: tuple[str, ...]
+) -> _Sides:
+    """The two sides of a source without a test split; each record's is a function of its own pixels.
+
+    Raises:
+      ValueError: too few are held out to test anything on, or all of a class.
+    """
+    away = record_digests.held_out(digests)
+    if away.sum() < record_digests.FEWEST_HELD_OUT:
         raise ValueError(
-            f"{source}: class {class_names[label]} has one record only; it needs one to train on and one to hold out"
+            f"{source}: {away.sum()} of {len(away)} records are held out, and fewer than {record_digests.FEWEST_HELD_OUT} test "
+            "nothing; add records, or give a test split of its own (folders train and test; test_images and test_labels "
+            "in an .npz)"
         )
-    return split_by_class(labels, keys)
+    trained, tested = (
+        np.bincount(labels[side], minlength=len(class_names)) for side in (~away, away)
+    )
+    for label in np.flatnonzero((trained == 0) & (tested > 0)):
+        raise ValueError(
+            f"{source}: all {tested[label]} record(s) of class {class_names[label]} are held out, so there is nothing to train "
+            "on; add records or remove it"
+        )
+    untested = [class_names[label] for label in np.flatnonzero(tested == 0)]
+    notes: tuple[str, ...] = ()
+    if untested:
+        notes = (
+            f"nothing is held out of {len(untested)} class(es), {untested[0]} first: no test says anything of them",
+        )
+    train, held_out = np.flatnonzero(~away), np.flatnonzero(away)
+    return _Sides(((train, digests[train]), (held_out, digests[held_out])), notes)
 
 
 def _name_of(text: str) -> str:

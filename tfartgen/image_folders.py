@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tfartgen import record_digests
 from tfartgen.image_size import crop_and_resize, resize_note, side_to_resize_to
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -38,14 +39,12 @@ class Listing:
 
     Attributes:
       paths: the files.
-      keys: the path of each within the folder, with forward slashes.
       labels: int32 `[len(paths)]`.
       class_names: sorted.
       skipped: files that are no images by their names.
     """
 
     paths: tuple[pathlib.Path, ...]
-    keys: tuple[str, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
     skipped: tuple[pathlib.Path, ...]
@@ -74,23 +73,28 @@ class Decoder:
     side: Optional[int]
     notes: tuple[str, ...]
 
-    def decode_all(self, paths: Sequence[pathlib.Path]) -> np.ndarray:
-        """Decodes files to uint8 `[len(paths), height, width, channels]`.
+    def decode_all(self, paths: Sequence[pathlib.Path]) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes files.
+
+        Returns:
+          Images, uint8 `[len(paths), height, width, channels]`, and the digests of what they were before any resizing,
+          uint8 `[len(paths), 16]`.
 
         Raises:
           ValueError: a file is no readable image (names it).
         """
         images = np.empty((len(paths), *self.image_shape), np.uint8)
 
-        def decode(index: int) -> None:
+        def decode(index: int) -> bytes:
             pixels = _read_image(paths[index], lambda image: _pixels(image, self.image_shape[-1]))
+            identity = record_digests.digest(pixels)
             if self.side is not None:
                 with tf.device("CPU"):
                     pixels = _crop_and_resize(pixels, self.side).numpy()
             images[index] = pixels
+            return identity
 
-        _in_threads(decode, range(len(paths)))
-        return images
+        return images, record_digests.stacked(_in_threads(decode, range(len(paths))))
 
 
 # One trace serves every size; more would make TensorFlow warn.
@@ -136,7 +140,6 @@ def list_images(folder: pathlib.Path) -> Listing:
         skipped += [path for path in files if path.suffix.lower() not in SUFFIXES]
     return Listing(
         paths=tuple(paths),
-        keys=tuple(path.relative_to(folder).as_posix() for path in paths),
         labels=np.array(labels, np.int32),
         class_names=tuple(path.name for path in class_folders),
         skipped=tuple(skipped),

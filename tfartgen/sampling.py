@@ -124,8 +124,17 @@ class ShuffleSampler(Sampler):
         return "shuffle"
 
     def batches(self, split: Split) -> tf.data.Dataset:
-        """As in `Sampler`; the split is streamed."""
-        buffered = split.stream().shuffle(min(self.buffer_size, self.num_examples))
+        """As in `Sampler`; the split is streamed, after a pass that counts it.
+
+        Raises:
+          ValueError: there are more or fewer records than the data set says.
+        """
+        # The data set's own word for the number is not enough: were there fewer records, the passes would be shorter and each
+        # record in more batches than is priced. The digests are of every record that can be read, and refuse another number.
+        split.digests()
+        # A later pass that finds another number, of files that changed meanwhile, ends the run.
+        counted = split.stream().apply(tf.data.experimental.assert_cardinality(self.num_examples))
+        buffered = counted.shuffle(min(self.buffer_size, self.num_examples))
         return buffered.batch(self.batch_size).repeat().prefetch(2)
 
 
