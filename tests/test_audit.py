@@ -101,6 +101,42 @@ def test_the_bound_exceeds_the_truth_no_more_often_than_it_says(epsilon):
     assert chance <= 0.05
 
 
+def test_where_coins_replace_records_a_bound_is_of_two_steps():
+    for correct, guesses, candidates in ((20, 20, 60), (55, 60, 200), (11, 20, 40)):
+        one = audit.epsilon_lower_bound(correct, guesses, candidates, TINY)
+        both = audit.epsilon_lower_bound(correct, guesses, candidates, TINY, replaced=True)
+        assert both == pytest.approx(one / 2, abs=1e-6)
+    bound = audit.epsilon_lower_bound(20, 20, 60, 1e-3, replaced=True)
+    at = [direct_chance(20, 20, 60, 2 * e, (1 + math.exp(e)) * 1e-3) for e in (bound, bound + 0.01)]
+    assert at[0] <= 0.05 + 1e-6 < at[1]
+
+
+def test_coins_among_records_that_were_split_before_are_fair_whatever_the_candidates_are():
+    """Two of four records were trained on, by chance: each pair of candidates is as likely with each pair of coins."""
+    rng, counts, repeats = np.random.default_rng(0), np.zeros([4, 4, 4], int), 24_000
+    for _ in range(repeats):
+        order = rng.permutation(4)
+        coins, positions = audit.chosen_by_coins(2, 2, rng)
+        one, other = (order[2 * (not coin) + place] for coin, place in zip(coins, positions))
+        counts[one, other, 2 * coins[0] + coins[1]] += 1
+    assert not counts[np.arange(4), np.arange(4)].any()  # no record twice
+    seen = counts[~np.eye(4, dtype=bool)]
+    assert seen.shape == (12, 4) and stats.chisquare(seen.ravel()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("trained_on, others", [(50, 20), (20, 50), (1, 1)])
+def test_candidates_are_as_many_as_no_coin_can_exhaust(trained_on, others):
+    drawn = [audit.chosen_by_coins(trained_on, others, np.random.default_rng(i)) for i in range(40)]
+    heads = set()
+    for coins, positions in drawn:
+        assert len(coins) == len(positions) == min(trained_on, others)
+        for kind, size in ((True, trained_on), (False, others)):
+            own = positions[coins == kind]
+            assert len(set(own)) == len(own) and ((own >= 0) & (own < size)).all()
+        heads.add(int(coins.sum()))
+    assert len(heads) > 1  # no fixed half
+
+
 @pytest.mark.parametrize(
     "correct, guesses, candidates", [(6, 5, 10), (-1, 5, 10), (3, 11, 10), (math.nan, 5, 10)]
 )

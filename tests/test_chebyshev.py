@@ -294,3 +294,80 @@ def test_wrong_counts():
     for count in (0, -1, 2.5, True, math.nan):
         with pytest.raises(ValueError, match="^count must be a positive whole number, got"):
             chebyshev.smallest_gamma(count)
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 1438])
+def test_the_limit_of_saturated_records_by_hand(count):
+    assert chebyshev.saturated_limit(count, 0) == pytest.approx(1 - 0.01 ** (1 / count), rel=1e-9)
+    assert chebyshev.saturated_limit(count, count) == 1
+    limits = [chebyshev.saturated_limit(count, seen) for seen in range(count + 1)]
+    assert limits == sorted(limits)
+    for seen, limit in enumerate(limits[:-1]):
+        assert limit > seen / count
+        assert stats.binom.cdf(seen, count, limit) == pytest.approx(0.01, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [5, 100])
+def test_the_limit_of_saturated_records_is_below_the_share_in_one_percent_at_most(count):
+    limits = np.array([chebyshev.saturated_limit(count, seen) for seen in range(count + 1)])
+    chances = []
+    for share in np.concatenate([np.linspace(0, 1, 301), np.nextafter(limits, 2)[:-1]]):
+        drawn = stats.binom.pmf(np.arange(count + 1), count, share)
+        chances.append(drawn[limits < share].sum())
+    assert 0.0099 < max(chances) <= 0.01 * (1 + 1e-9)
+
+
+def test_saturated_records_leave_less_of_gamma_by_hand():
+    assert chebyshev.gamma_left(0.05, 200, 0) == pytest.approx(0.05 - 0.0227626, abs=1e-6)
+    assert chebyshev.gamma_left(0.05, 50, 0) == 0
+    assert chebyshev.gamma_left(0.05, 100, 100) == 0
+
+
+def test_what_is_left_of_gamma_is_never_more_than_saturated_losses_of_infinity_leave():
+    for count in (2, 3, 20, 200, 1001):
+        for gamma in (0.01, 0.05, 0.2, 0.5, 0.9, 0.999):
+            for saturated in range(count):
+                others = count - saturated
+                left = chebyshev.gamma_left(gamma, count, saturated)
+                if left >= chebyshev.smallest_gamma(others):
+                    r, e = chebyshev._exceeding(count, gamma), chebyshev._exceeding(others, left)
+                    assert 1 <= e <= r - saturated and others >= 2
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_no_population_has_more_records_above_mu_than_gamma_if_saturated_ones_always_are(bound):
+    size, given = 31, 0
+    for saturated, gamma in itertools.product(range(10), (0.25, 0.4, 0.6, 0.9)):
+        for ones in range(size - saturated + 1):
+            above = 0
+            # Each kind of record in turn is the new one: saturated, at 1, at 0.
+            kinds = (saturated, ones, size - saturated - ones)
+            for kind, times in enumerate(kinds):
+                others = np.array(kinds) - np.eye(3, dtype=int)[kind]
+                left = times and chebyshev.gamma_left(gamma, size - 1, int(others[0]))
+                if left and left >= chebyshev.smallest_gamma(size - 1 - others[0]):
+                    limit = bound(np.repeat([1.0, 0.0], others[1:]), left)
+                    above += times * ((math.inf, 1.0, 0.0)[kind] > limit)
+                    given += 1
+            assert above / size <= gamma
+    assert given > 500
+
+
+@pytest.mark.parametrize("gamma", [0, 1, math.nan, None])
+def test_wrong_gammas_of_which_something_is_left(gamma):
+    with pytest.raises(ValueError, match="^gamma must be between 0 and 1"):
+        chebyshev.gamma_left(gamma, 10, 1)
+
+
+@pytest.mark.parametrize(
+    "count, saturated, message",
+    [
+        (0, 0, "^count must be a positive whole number, got 0"),
+        (5, 6, "^saturated must be at most 5, the records, got 6"),
+        (5, -1, "^saturated must be a positive whole number, got -1"),
+        (5, 1.5, "^saturated must be a positive whole number, got 1.5"),
+    ],
+)
+def test_wrong_numbers_of_saturated_records(count, saturated, message):
+    with pytest.raises(ValueError, match=message):
+        chebyshev.saturated_limit(count, saturated)

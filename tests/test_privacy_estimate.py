@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 from benchmarks import mechanisms
+from scipy import stats
 
 from tfartgen import audit, chebyshev, estimation, privacy_estimate, privacy_estimate_study
 
@@ -117,9 +118,11 @@ def test_bounds_are_those_of_chebyshev_and_a_release_is_its_examples():
         bounds, gamma = each["bounds"], each["gamma"]
         for name, bound in bounds.items():
             assert bound["per_release"] == pytest.approx(EXAMPLES * bound["per_example"]), name
-        assert bounds["one_sided"]["per_example"] == chebyshev.one_sided(losses, gamma)
-        assert bounds["saw_yang_mo"]["per_example"] == chebyshev.saw_yang_mo(losses, gamma)
-        expected = losses.mean() + losses.std(ddof=1) / np.sqrt(gamma)
+        left, others = each["gamma_left"], losses[~result.saturated]
+        assert left == chebyshev.gamma_left(gamma, RECORDS, int(result.saturated.sum())) < gamma
+        assert bounds["one_sided"]["per_example"] == chebyshev.one_sided(others, left)
+        assert bounds["saw_yang_mo"]["per_example"] == chebyshev.saw_yang_mo(others, left)
+        expected = others.mean() + others.std(ddof=1) / np.sqrt(left)
         assert bounds["chebyshev"]["per_example"] == pytest.approx(expected)
         assert bounds["cantelli"]["per_example"] < bounds["chebyshev"]["per_example"]
     assert not given[-1]["refused"]
@@ -132,11 +135,119 @@ def test_mu_is_refused_where_records_are_saturated():
 
 
 def test_mu_is_refused_where_records_support_no_such_gamma():
-    config = Config(num_records=20, gammas=(0.01, 1 / 21, 0.2))
+    config = Config(num_records=20, gammas=(0.01, 1 / 21, 0.3))
     first, second, third = estimated(*POPULATION, config).document["mu"]
     assert "20 records support no gamma below 0.0476; give more" in first["refused"]
-    assert first["bounds"] == {}
-    assert second["refused"] is None and third["refused"] is None
+    assert second["refused"] == (
+        "0 of 20 records are saturated, and 20.6% may be (99%): that leaves 0 of gamma, and the other 20 support no less than "
+        "0.0476; give more records or a larger gamma"
+    )
+    assert first["bounds"] == second["bounds"] == {}
+    assert third["refused"] is None and third["bounds"]
+
+
+def marked(count, saturated):
+    """Which of so many records are saturated: the last."""
+    return np.arange(count) >= count - saturated
+
+
+def test_promise_20_mu_is_of_unsaturated_losses_at_what_saturated_records_leave_of_gamma():
+    losses, saturated = np.random.RandomState(0).exponential(size=1000), marked(1000, 20)
+    told = privacy_estimate._mu(losses, saturated, 0.1, 50)
+    limit = chebyshev.saturated_limit(1000, 20)
+    assert limit > 0.03
+    assert (told["records"], told["saturated"], told["saturated_limit"]) == (1000, 20, limit)
+    assert told["gamma_left"] == pytest.approx(0.1 - limit, rel=1e-12)
+    others, left = losses[:980], told["gamma_left"]
+    moments = others.mean(), others.std(ddof=1)
+    values = {name: bound["per_example"] for name, bound in told["bounds"].items()}
+    assert values == {
+        "chebyshev": pytest.approx(chebyshev.chebyshev(*moments, left), rel=1e-12),
+        "cantelli": pytest.approx(chebyshev.cantelli(*moments, left), rel=1e-12),
+        "saw_yang_mo": chebyshev.saw_yang_mo(others, left),
+        "one_sided": chebyshev.one_sided(others, left),
+    }
+    # What saturated records are reported to lose changes nothing.
+    for reported in (-1.0, 0.0, 1e6):
+        losses[980:] = reported
+        assert privacy_estimate._mu(losses, saturated, 0.1, 50) == told
+
+
+def test_promise_20_mu_is_refused_where_saturated_records_leave_too_little_of_gamma():
+    losses = np.random.RandomState(0).exponential(size=200)
+    told = privacy_estimate._mu(losses, marked(200, 3), 0.05, 50)
+    assert told["refused"] == (
+        "3 of 200 records are saturated, and 4.94% may be (99%): that leaves 0.000652 of gamma, and the other 197 support no "
+        "less than 0.00505; give more records or a larger gamma"
+    )
+    assert told["bounds"] == {} and told["gamma_left"] > 0
+    told = privacy_estimate._mu(losses, marked(200, 8), 0.05, 50)
+    assert told["refused"].startswith("8 of 200 records") and told["gamma_left"] == 0
+    told = privacy_estimate._mu(losses, marked(200, 11), 0.05, 50)
+    assert told["refused"] == (
+        "5.50% of the records are saturated, more than gamma: 11 of 200 have losses that are unbounded"
+    )
+    told = privacy_estimate._mu(losses, marked(200, 200), 0.999, 50)
+    assert "100.00% of the records are saturated" in told["refused"]
+
+
+def old_mu(losses, saturated, gamma, examples):
+    """What was once done: all losses as reported, and all of gamma."""
+    if saturated.mean() > gamma:
+        return {"bounds": {}}
+    bounds = {
+        each: getattr(chebyshev, each)(losses, gamma) for each in ("saw_yang_mo", "one_sided")
+    }
+    return {"bounds": {name: {"per_example": value} for name, value in bounds.items()}}
+
+
+def exceedance(mu, count, gamma, share, of_ones, bound):
+    """Exact chances that a new record is above mu, for each number of saturated among N, with that number's own chance.
+
+    A saturated record's loss is beyond any bound, and reported as 0; of the others it is 1 with probability `of_ones`, else 0.
+    Where there is no mu, the chance is NaN.
+    """
+    numbers = np.arange(count + 1)
+    drawn, above = stats.binom.pmf(numbers, count, share), np.full(count + 1, np.nan)
+    for saturated in numbers[drawn > 1e-9]:
+        ones = stats.binom.pmf(numbers, count - saturated, of_ones)
+        total = 0.0
+        for one in numbers[ones > 1e-7]:
+            losses = np.where(np.arange(count) < one, 1.0, 0.0)
+            bounds = mu(losses, marked(count, saturated), gamma, 1)["bounds"]
+            if not bounds:
+                total = np.nan
+                break
+            is_below = bounds[bound]["per_example"] < 1
+            total += ones[one] * (share + (1 - share) * of_ones * is_below)
+        above[saturated] = total
+    return drawn, above
+
+
+@pytest.mark.parametrize("gamma", [0.05, 0.2])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.04, 0.1])
+def test_promise_20_mu_covers_a_new_record_where_some_are_saturated(share, gamma):
+    count = 200
+    limits = np.array([chebyshev.saturated_limit(count, seen) for seen in range(count + 1)])
+    left = chebyshev.gamma_left(gamma, count, round(share * count))
+    for of_ones in {0.85 * gamma, 0.85 * left or 0.01}:
+        for bound in ("saw_yang_mo", "one_sided"):
+            drawn, above = exceedance(privacy_estimate._mu, count, gamma, share, of_ones, bound)
+            given = ~np.isnan(above)
+            # Over all draws; given who is saturated; and how seldom that does not hold.
+            assert drawn[given] @ above[given] <= gamma
+            assert (above[given & (limits >= share)] <= gamma).all()
+            assert drawn[given & (limits < share)].sum() <= 0.01
+            if drawn[given].sum() > 0.01:
+                assert drawn[given] @ above[given] / drawn[given].sum() <= gamma
+
+
+@pytest.mark.parametrize("gamma, share", [(0.05, 0.04), (0.2, 0.1)])
+def test_a_mu_of_all_losses_at_all_of_gamma_would_not_cover_a_new_record(gamma, share):
+    drawn, above = exceedance(old_mu, 200, gamma, share, 0.85 * gamma, "one_sided")
+    given = ~np.isnan(above)
+    assert drawn[given].sum() > 0.5
+    assert drawn[given] @ above[given] > gamma
 
 
 @pytest.mark.parametrize("cell", [MEMORISED, POPULATION])
@@ -230,11 +341,45 @@ def test_equal_records_are_no_second_record_of_a_person():
 def test_the_attack_finds_members_of_a_memoriser_alone():
     memorised, sampled = (estimated(*cell).document["attack"] for cell in (MEMORISED, POPULATION))
     for attack in (memorised, sampled):
-        assert (attack["candidates"], attack["guesses"]) == (2 * RECORDS, 48)
-    assert memorised["correct"] >= 46 and 12 <= sampled["correct"] <= 36
+        assert (attack["candidates"], attack["guesses"]) == (RECORDS, 24)
+    assert memorised["correct"] >= 22 and 5 <= sampled["correct"] <= 19
     bound = privacy_estimate.lower_bound(memorised, 1e-6)
-    assert bound == audit.epsilon_lower_bound(memorised["correct"], 48, 240, 1e-6) > 1.5
+    assert bound == audit.epsilon_lower_bound(memorised["correct"], 24, 120, 1e-6, replaced=True)
+    assert bound > 0.6
     assert privacy_estimate.lower_bound(sampled, 1e-6) == 0
+
+
+@pytest.mark.parametrize("winner", privacy_estimate.IMITATIONS)
+def test_promise_8_the_attack_picks_its_score_and_candidates_without_looking_at_who_is_a_member(
+    winner,
+):
+    """The imitation that is larger in the pool says nothing of members here; the other one tells them all."""
+    size, telling = 60, np.r_[np.ones(60), np.zeros(60)]
+
+    def attack(seed, larger):
+        losses = {
+            name: larger if name == winner else telling for name in privacy_estimate.IMITATIONS
+        }
+        sides = privacy_estimate._Sides(
+            **losses,
+            mixture_error=0.0,
+            owned=np.ones(2 * size),
+            saturated=np.zeros(2 * size, bool),
+            structure=None,
+        )
+        return privacy_estimate._attack(sides, size, np.random.default_rng(seed))
+
+    rng = np.random.default_rng(0)
+    # Larger in the pool, 0.75 to 0.5, and smaller for members, 0.75 to 1.
+    found = [attack(seed, 0.5 + rng.random(2 * size) / 2) for seed in range(400)]
+    assert {each["imitation"] for each in found} == {winner}
+    assert all((each["candidates"], each["guesses"]) == (size, 12) for each in found)
+    # Coins that nothing tells, each thrown by itself: right guesses are binomial, of 12 and one half.
+    right = np.array([each["correct"] for each in found])
+    assert abs(right.mean() - 6) < 5 * np.sqrt(3 / 400)
+    assert abs(right.var() - 3) < 5 * 3 * np.sqrt(2 / 400)
+    # The direction is fixed as well: what tells everything the other way round is never right.
+    assert {attack(seed, 9 - telling)["correct"] for seed in range(20)} == {0}
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,18 @@ def test_a_refused_gamma_says_why_and_has_no_number():
     assert f"none: {reason}" in flat(mu=[mu(0.25, refused=reason)])
 
 
+def test_what_saturated_records_cost_is_said_beside_the_bounds():
+    costs = {"records": 1438, "saturated": 1, "saturated_limit": 0.0046101, "gamma_left": 0.0453}
+    told = flat(mu=[{**mu(0.001, refused="few"), **costs}, {**mu(0.05), **costs}])
+    assert (
+        "A saturated record counts as above mu: mean and deviation are those of the other 1,437 records, and each bound is for "
+        "gamma less 0.00462, the upper 99% limit of their share."
+    ) in told
+    assert "counts as above mu" not in flat(mu=[{**mu(0.001, refused="few"), **costs}])
+    # Documents of 0.1 do not tell it.
+    assert "counts as above mu" not in flat()
+
+
 def test_what_is_saturated_is_at_least_what_it_is():
     told = flat(mean_is_at_least=True)
     assert "Mean loss at least 0.25 nats per artificial example" in told

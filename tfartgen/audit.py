@@ -16,8 +16,42 @@ _HALVINGS = 40
 _MOST = 100.0
 
 
+def chosen_by_coins(
+    trained_on: int, others: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates for an audit of a training whose records were split before any coin was thrown.
+
+    Of such records a fixed number was trained on, so that who knows some of the answers knows the last one. A coin for
+    each candidate says whether the next one is a record that was trained on or another one, both in random order; there
+    are as many candidates as there are records of the smaller kind, so that no coin is ever without a record.
+
+    Formal guarantee: if chance alone decided which of all these records were trained on, the coins are fair and
+    independent, given the candidates. A coin replaces a record by another one: bounds are `replaced`.
+
+    Args:
+      trained_on: records that were trained on.
+      others: records that were not.
+      rng: throws the coins and draws the order. Nothing that is computed from the training may reach it.
+
+    Returns:
+      The coins, bool `[candidates]`, True for "trained on", and int64 `[candidates]`, each candidate's position among
+      those of its kind.
+    """
+    count = min(trained_on, others)
+    coins = rng.random(count) < 0.5
+    positions = np.empty(count, np.int64)
+    for kind, size in ((True, trained_on), (False, others)):
+        positions[coins == kind] = rng.permutation(size)[: int((coins == kind).sum())]
+    return coins, positions
+
+
 def epsilon_lower_bound(
-    correct: int, guesses: int, candidates: int, delta: float, confidence: float = 0.95
+    correct: int,
+    guesses: int,
+    candidates: int,
+    delta: float,
+    confidence: float = 0.95,
+    replaced: bool = False,
 ) -> float:
     """The least epsilon that so many right guesses leave possible, at a confidence level.
 
@@ -26,8 +60,12 @@ def epsilon_lower_bound(
     many right guesses is at most `f(v) + 2 m delta max_i (f(v - i) - f(v)) / i`, where f is the upper tail of a
     binomial of `guesses` trials with probability `1 / (1 + exp(-epsilon))`.
 
+    Where a coin replaces a record by another one (`replaced`), that is two steps of a training whose neighbours differ by
+    one record that is there or not: (2 epsilon, (1 + exp(epsilon)) delta).
+
     Formal guarantee: epsilon of the training is at least the result with probability `confidence`, if the coins were
-    thrown before it and the number of guesses was fixed before the coins were looked at.
+    fair, independent and thrown before it, and the scores, their direction and the number of guesses were fixed
+    without looking at the coins.
 
     Source: Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846), theorem 5.2 and appendix D.
 
@@ -37,6 +75,7 @@ def epsilon_lower_bound(
       candidates: records that could be guessed.
       delta: of the training.
       confidence: of the bound.
+      replaced: whether a coin that falls out puts another record in the place of its candidate, see `chosen_by_coins`.
 
     Raises:
       ValueError: not `0 <= correct <= guesses <= candidates`, or delta or confidence out of range.
@@ -48,13 +87,17 @@ def epsilon_lower_bound(
         raise ValueError(
             f"correct, guesses and candidates must not fall, got {correct}, {guesses} and {candidates}"
         )
+
+    def possible(epsilon: float) -> bool:
+        spent = (2 * epsilon, (1 + math.exp(epsilon)) * delta) if replaced else (epsilon, delta)
+        return _chance(correct, guesses, candidates, *spent) > 1 - confidence
+
     low, high = 0.0, _MOST
-    if _chance(correct, guesses, candidates, low, delta) > 1 - confidence:
+    if possible(low):
         return 0.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        possible = _chance(correct, guesses, candidates, middle, delta) > 1 - confidence
-        low, high = (low, middle) if possible else (middle, high)
+        low, high = (low, middle) if possible(middle) else (middle, high)
     return low
 
 

@@ -9,12 +9,13 @@ counts. The result is an estimate about typical records that presumes local infl
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import numpy as np
 
 from tfartgen import _validate, audit, chebyshev, estimation, record_mixture
+from tfartgen.rounding import upwards
 
 IMITATIONS = ("neighbours", "mixture")
 
@@ -42,7 +43,7 @@ class PrivacyEstimateConfig:
       seeds: random halvings of the artificial examples to average over.
       seed: of the first.
       num_records: members that are looked at; None for all.
-      gammas: shares of records that may exceed a bound.
+      gammas: shares of records that may exceed a bound or be saturated.
     """
 
     k: int = 5
@@ -147,7 +148,7 @@ def estimate(
         "structure": _described(alone.structure),
         "copier_check": check,
         "mu": [_mu(losses, saturated, gamma, len(artificial)) for gamma in config.gammas],
-        "attack": _attack(pooled_losses, size),
+        "attack": _attack(pooled, size, rng),
     }
     return PrivacyEstimate(
         chosen, losses, saturated, pooled_losses[:size], pooled_losses[size:], document
@@ -300,23 +301,31 @@ def _copier_check(
 
 
 def _mu(losses: np.ndarray, saturated: np.ndarray, gamma: float, examples: int) -> dict[str, Any]:
-    """Bounds that all but a share gamma of the records keep, per example and per release; or why there are none."""
-    least = chebyshev.smallest_gamma(len(losses))
-    if gamma < least:
-        reason = f"{len(losses)} records support no gamma below {least:.3g}; give more records"
-        return {"gamma": gamma, "refused": reason, "bounds": {}}
-    if saturated.mean() > gamma:
-        reason = f"{saturated.mean():.1%} of the records are saturated, more than gamma: their losses are unbounded"
-        return {"gamma": gamma, "refused": reason, "bounds": {}}
-    moments = float(losses.mean()), float(losses.std(ddof=1))
+    """Bounds that all but a share gamma of the records keep, per example and per release; or why there are none.
+
+    Saturated records count as above every bound: `chebyshev.gamma_left` says what that leaves, and proves it.
+    """
+    count, unbounded = len(losses), int(saturated.sum())
+    others, left = losses[~saturated], chebyshev.gamma_left(gamma, count, unbounded)
+    row = {
+        "gamma": gamma,
+        "records": count,
+        "saturated": unbounded,
+        "saturated_limit": chebyshev.saturated_limit(count, unbounded),
+        "gamma_left": left,
+    }
+    refused = _why_no_mu(row)
+    if refused:
+        return {**row, "refused": refused, "bounds": {}}
+    moments = float(others.mean()), float(others.std(ddof=1))
     bounds = {
-        "chebyshev": chebyshev.chebyshev(*moments, gamma),
-        "cantelli": chebyshev.cantelli(*moments, gamma),
-        "saw_yang_mo": chebyshev.saw_yang_mo(losses, gamma),
-        "one_sided": chebyshev.one_sided(losses, gamma),
+        "chebyshev": chebyshev.chebyshev(*moments, left),
+        "cantelli": chebyshev.cantelli(*moments, left),
+        "saw_yang_mo": chebyshev.saw_yang_mo(others, left),
+        "one_sided": chebyshev.one_sided(others, left),
     }
     return {
-        "gamma": gamma,
+        **row,
         "refused": None,
         "bounds": {
             name: {"per_example": value, "per_release": value * examples}
@@ -325,20 +334,48 @@ def _mu(losses: np.ndarray, saturated: np.ndarray, gamma: float, examples: int) 
     }
 
 
-def _attack(pooled: np.ndarray, size: int) -> dict[str, Any]:
-    """Guesses of who was trained on, from the losses of the pool: the extremes at both ends, a fixed number."""
-    guesses = max(2, round(_GUESSED * len(pooled)))
-    order = np.argsort(pooled, kind="stable")
+def _why_no_mu(row: Mapping[str, Any]) -> Optional[str]:
+    gamma, count, unbounded = row["gamma"], row["records"], row["saturated"]
+    least = chebyshev.smallest_gamma(count)
+    if gamma < least:
+        return f"{count} records support no gamma below {least:.3g}; give more records"
+    if unbounded > gamma * count:
+        return (
+            f"{unbounded / count:.2%} of the records are saturated, more than gamma: "
+            f"{unbounded} of {count} have losses that are unbounded"
+        )
+    limit, left, others = row["saturated_limit"], row["gamma_left"], count - unbounded
+    least = chebyshev.smallest_gamma(others)
+    if left < least:
+        return (
+            f"{unbounded} of {count} records are saturated, and {upwards(100 * limit, 3)}% may be (99%): that leaves {left:.3g} of "
+            f"gamma, and the other {others} support no less than {least:.3g}; give more records or a larger gamma"
+        )
+    return None
+
+
+def _attack(pooled: _Sides, size: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Guesses of who was trained on, from the losses of candidates: the extremes at both ends, a fixed number.
+
+    Formal guarantee: candidates are chosen from the pool by fair coins, and the imitation whose losses are taken is that
+    which is larger in the whole pool: neither is chosen by who was trained on.
+    """
+    name = max(IMITATIONS, key=pooled.mean)
+    coins, positions = audit.chosen_by_coins(size, len(pooled.owned) - size, rng)
+    losses = getattr(pooled, name)[np.where(coins, positions, size + positions)]
+    guesses = max(2, round(_GUESSED * len(losses)))
+    order = np.argsort(losses, kind="stable")
     low, high = order[: guesses // 2], order[len(order) - (guesses - guesses // 2) :]
-    correct = int((high < size).sum() + (low >= size).sum())
-    return {"candidates": len(pooled), "guesses": guesses, "correct": correct}
+    correct = int(coins[high].sum() + (~coins[low]).sum())
+    return {"imitation": name, "candidates": len(losses), "guesses": guesses, "correct": correct}
 
 
 def lower_bound(attack: dict[str, Any], delta: float) -> float:
     """Epsilon below which so many right guesses are out of the question, at 95% confidence.
 
-    It presumes that chance alone decided which records of the pool were trained on.
+    It presumes that chance alone decided which records of the pool were trained on. As many of them were whatever the
+    coins say, so that a coin replaces a record by another one.
     """
     return audit.epsilon_lower_bound(
-        attack["correct"], attack["guesses"], attack["candidates"], delta
+        attack["correct"], attack["guesses"], attack["candidates"], delta, replaced=True
     )

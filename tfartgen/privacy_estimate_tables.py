@@ -130,17 +130,28 @@ def _mu(document: Mapping[str, Any]) -> list[str]:
             lines += _wrap(f"{row['gamma']:>7g}  none: {row['refused']}", " " * 15)
             continue
         cells = [
-            f"{row['bounds'][name][unit]:>10.3g}"
+            f"{upwards(row['bounds'][name][unit], 3):>10}"
             for unit in ("per_example", "per_release")
             for name in ("chebyshev", "cantelli", "saw_yang_mo")
         ]
         lines.append(f"{row['gamma']:>7g} {' '.join(cells[:3])}   {' '.join(cells[3:])}")
+    if any("gamma_left" in row and not row["refused"] for row in document["mu"]):
+        lines += _wrap(_of_saturated(document["mu"][0]))
     proven = [row for row in document["mu"] if row["least_by"] == "proof"]
     if proven:
         lines += _wrap(
-            f"For a whole release less is proven, and holds for every record: {proven[0]['least_per_release']:.3g} nats."
+            f"For a whole release less is proven, and holds for every record: {upwards(proven[0]['least_per_release'], 3)} nats."
         )
     return lines
+
+
+def _of_saturated(row: Mapping[str, Any]) -> str:
+    """What saturated records cost each gamma, in a sentence; documents before 0.2 do not tell it."""
+    others = row["records"] - row["saturated"]
+    return (
+        f"A saturated record counts as above mu: mean and deviation are those of the other {others:,} records, and each bound "
+        f"is for gamma less {upwards(row['saturated_limit'], 3)}, the upper 99% limit of their share."
+    )
 
 
 def calibration(document: Mapping[str, Any]) -> str:
