@@ -154,6 +154,26 @@ def test_a_release_of_copies_is_found_out_and_needs_no_students(infer, folder, t
     assert "release: nearest, calibrated" in capsys.readouterr().out
 
 
+def test_promise_14_the_command_prints_control_memorised_and_intervals(
+    infer, folder, tmp_path, capsys
+):
+    assert infer(f"--artificial={folder}/copies", "--students=none", "--dimensions=8") == 0
+    out = capsys.readouterr().out
+    for attack in document_of(tmp_path)["attacks"]:
+        lines = out.splitlines()
+        place = lines.index(f"release: {attack['name']}")
+        for line, role in zip(lines[place + 1 :], ("main", "control", "memorised")):
+            auc = attack[role]["auc"]
+            assert line.split()[0].startswith({"main": "attack"}.get(role, role))
+            assert f" {auc['value']:.3f} ({auc['low']:.3f}-{auc['high']:.3f})" in line
+            assert auc["low"] < auc["value"] or auc["value"] == 0
+        assert f"Release, {attack['name']}: finds members; it could have succeeded" in flat(out)
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
 def test_students_are_all_that_there_are_where_none_are_named(infer, folder, tmp_path, monkeypatch):
     from tfartgen import membership_students
 
@@ -171,7 +191,7 @@ def test_students_are_all_that_there_are_where_none_are_named(infer, folder, tmp
 
 
 def test_given_non_members_take_the_place_of_those_held_out(infer, folder, tmp_path):
-    others = npz(tmp_path / "others.npz", noise(50, 3))
+    others = npz(tmp_path / "others.npz", noise(150, 3))
     given = (f"--artificial={folder}/copies", "--students=none", "--dimensions=8")
     assert infer(f"--non_members={others}", *given, "--num_candidates=30") == 0
     about = document_of(tmp_path)["dataset"]
@@ -319,14 +339,14 @@ def test_bad_input_is_one_line_that_names_the_flag(infer, tmp_path, given, messa
 
 
 def test_non_members_of_no_use(infer, tmp_path):
-    members = npz(tmp_path / "members.npz", np.concatenate([noise(50, 3), noise(60, 0)[:4]]))
+    members = npz(tmp_path / "members.npz", noise(50, 3), noise(60, 0)[:4])
     message = f"--non_members={members}: 4 of the 54 non-members are members too; leave them out"
     with pytest.raises(ValueError, match=message):
         infer(f"--non_members={members}")
-    names = npz(tmp_path / "named.npz", noise(50, 3), class_names=np.array(["cat", "dog"]))
+    names = npz(tmp_path / "named.npz", noise(150, 3), class_names=np.array(["cat", "dog"]))
     with pytest.raises(ValueError, match="--non_members=.*named.npz has other classes than --data"):
         infer(f"--non_members={names}")
-    large = npz(tmp_path / "large.npz", noise(50, 3, side=9))
+    large = npz(tmp_path / "large.npz", noise(150, 3, side=9))
     with pytest.raises(ValueError, match="--non_members=.*large.npz: .* of one shape"):
         infer(f"--non_members={large}")
     assert not (tmp_path / "evaluations").exists()

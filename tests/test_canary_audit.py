@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -126,6 +127,16 @@ def test_promise_coins_are_fair_and_no_seed_reaches_them():
         assert abs(coins.mean() - 0.5) < 5 * 0.5 / np.sqrt(20_001)
 
 
+def test_promise_each_coin_is_thrown_by_itself():
+    """Were half of the candidates planted, or every other one, who knows some coins would know the last."""
+    coins = np.stack([canaries.operating_system_coins(20) for _ in range(4000)])
+    heads = coins.sum(axis=1)  # 10 on average, with a variance of 5
+    assert abs(heads.mean() - 10) < 5 * np.sqrt(5 / 4000)
+    assert abs(heads.var() - 5) < 5 * 5 * np.sqrt(2 / 4000)
+    between = np.corrcoef(coins.T)[np.triu_indices(20, 1)]
+    assert np.abs(between).max() < 5 / np.sqrt(4000)
+
+
 def test_included_canaries_are_in_the_training_split_and_others_are_not():
     data, planted = evaluation_samples.private(), make_canaries()
     both = canary_audit.with_canaries(data, planted)
@@ -175,6 +186,35 @@ def test_two_scores_share_the_error_evenly():
     assert result["lower_bound"] == critic["lower_bound"]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("guesses", [None, 20])
+def test_promise_8_what_is_guessed_and_how_is_chosen_without_the_coins(monkeypatch, sign, guesses):
+    """With every coin turned over the same guesses are made: what was right is wrong."""
+    planted, guess, asked = make_canaries(60), canaries.guess, []
+
+    def watched(values, count, share_out):
+        asked.append((values.tolist(), count, share_out))
+        return guess(values, count, share_out)
+
+    monkeypatch.setattr(canaries, "guess", watched)
+    rng, settings = np.random.default_rng(0), AuditConfig(60, guesses=guesses)
+    found = {
+        "critic": sign * planted.included + rng.normal(size=60),
+        "release": rng.normal(size=60) - sign * planted.included,
+    }
+    turned = dataclasses.replace(planted, included=~planted.included)
+    few = dataclasses.replace(planted, included=np.arange(60) < 3)
+    one, other, _ = (
+        canary_audit.verdict(each, found, settings, spent()) for each in (planted, turned, few)
+    )
+    assert asked[:2] == asked[2:4] == asked[4:]
+    assert [each[1:] for each in asked[:2]] == [(guesses or 12, 1.0), (guesses or 30, 0.5)]
+    for kind in found:
+        first, second = one["scores"][kind], other["scores"][kind]
+        assert first["correct"] + second["correct"] == first["guesses"] == second["guesses"]
+        assert first["confidence"] == second["confidence"] == pytest.approx(0.975)
+
+
 def test_scores_that_know_nothing_are_right_half_of_the_time():
     rng, right, repeats = np.random.default_rng(0), 0, 2000
     for _ in range(repeats):
@@ -206,7 +246,7 @@ def test_a_release_tells_its_canaries_as_far_as_its_noise_lets_it(noise, least, 
     holder = matching.Matching(embedding.Embedding((8, 8, 1), 200), 3)
     both = canary_audit.with_canaries(data, planted)
     holder.receive(embedding.release(holder.embedding, both.train, 3, noise))
-    values = canary_audit.release_scores(data.train, holder, noise, planted)
+    values = canary_audit.release_scores(data.train, holder, noise, planted.images, planted.labels)
     assert least <= canary_audit._auc(values, planted.included) <= most
     if noise < 1:  # the coins themselves, less a half
         assert np.abs(values - (planted.included - 0.5)).max() < 0.5
@@ -221,7 +261,7 @@ def test_a_single_canary_is_scored_by_its_inner_product():
     known = sums[one.labels[0], :-1]
     across = vector - known * (vector @ known) / (known @ known)
     holder.means.assign(np.tile((known + vector) / 40.5, (3, 1)))  # 40 records and half a canary
-    got = canary_audit.release_scores(data.train, holder, 2.0, one)
+    got = canary_audit.release_scores(data.train, holder, 2.0, one.images, one.labels)
     expected = across @ across / 2 / (across @ across + 16)
     assert got == pytest.approx([expected], rel=1e-3)
 
@@ -236,6 +276,23 @@ def test_an_audit_of_both_stages_stays_below_the_accountant(audited):
     assert result["scores"]["release"]["guesses"] == 15
     assert result["lower_bound"] <= result["accountant"]["epsilon"] <= 2 and result["consistent"]
     assert json.loads((folder / "audit.json").read_text()) == result
+
+
+def test_promise_8_scores_are_of_the_run_and_the_candidates_alone(audited, tmp_path):
+    """Without the file of the coins: they are needed to count what is right, and for nothing before."""
+    (data, _, folder, settings), result = audited
+    candidates = canaries.make(*data.held_out.arrays(), 3, settings.num_canaries, settings.seed)
+    values = canary_audit.scores(data.train, *candidates, copy_of_run(audited, tmp_path))
+    with np.load(folder / "canaries.npz") as arrays:
+        planted = canaries.Canaries(*candidates, arrays["included"])
+    for coins in (planted.included, ~planted.included):
+        turned = dataclasses.replace(planted, included=coins)
+        found = canary_audit.verdict(turned, values, settings, spent())["scores"]
+        for kind, each in result["scores"].items():
+            right = (
+                each["correct"] if coins is planted.included else each["guesses"] - each["correct"]
+            )
+            assert (found[kind]["guesses"], found[kind]["correct"]) == (each["guesses"], right)
 
 
 def test_the_document_of_an_audit_says_what_ran_and_where(audited):
@@ -294,6 +351,22 @@ def test_promise_nothing_changes_once_the_coins_are_thrown(audited, change):
         ValueError, match=f"canaries.npz holds the coins .* with {name}=.*, not {value}"
     ):
         canary_audit.run(data, config, folder, changed, coins=no_coins)
+
+
+def test_promise_8_neither_training_nor_guesses_change_once_the_coins_are_thrown(
+    audited, tmp_path, monkeypatch
+):
+    (data, config, folder, settings), _ = audited
+    shutil.copy(folder / "canaries.npz", tmp_path / "canaries.npz")
+    changed = dataclasses.replace(config, critic_learning_rate=0.5)
+    with pytest.raises(ValueError, match="with train_critic_learning_rate=0.002, not 0.5; repeat"):
+        canary_audit.run(data, changed, tmp_path, settings, coins=no_coins)
+    for rule, said in (((0.3, 1.0), r"\[9, 1.0\]"), ((0.2, 0.5), r"\[6, 0.5\]")):
+        monkeypatch.setitem(canary_audit._GUESSED, "critic", rule)
+        message = rf"with guesses_by_critic=\[6, 1.0\], not {said}; repeat"
+        with pytest.raises(ValueError, match=message):
+            canary_audit.run(data, config, tmp_path, settings, coins=no_coins)
+    assert [path.name for path in tmp_path.iterdir()] == ["canaries.npz"]
 
 
 def test_other_data_are_refused(audited):

@@ -252,3 +252,24 @@ def test_two_replicas_train_like_one(two_replicas):
             for copy in copies[1:]:
                 np.testing.assert_array_equal(copies[0], copy)
     np.testing.assert_allclose(critics[0], critics[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("role", ["generator", "critic"])
+@pytest.mark.parametrize("when", [False, True])
+def test_promise_7_a_network_that_mixes_without_a_layer_that_says_so_is_refused(role, when):
+    """By measurement, in training and out of it."""
+
+    def mixing(base):
+        class Mixing(base):
+            def call(self, inputs, training=False):
+                found = super().call(inputs, training)
+                return found - tf.reduce_mean(found, axis=0) if bool(training) == when else found
+
+        return Mixing
+
+    kinds = {"generator": networks.Generator, "critic": networks.Critic}
+    kinds[role] = mixing(kinds[role])
+    generator = kinds["generator"](SHAPE, CLASSES, latent_dim=4, width=2)
+    critic = kinds["critic"](SHAPE, CLASSES, width=2)
+    with pytest.raises(ValueError, match=f"{role} .* mixes the examples of a batch"):
+        gan_module.ArtGAN(generator, critic)

@@ -113,7 +113,7 @@ def test_images_that_show_the_wrong_class_are_not_identified(tmp_path):
     assert study._as_published(wrong)["top1"]["rate"] < 0.2
 
 
-def test_baseline_and_control_are_near_chance(whole):
+def test_promise_14_baseline_and_control_are_near_chance(whole):
     chance, known = whole[1]["chance"], row_of(whole[1], "real")["top1"]
     assert chance == pytest.approx(1 / 6)
     for target in ("shuffled", "untrained"):
@@ -122,7 +122,7 @@ def test_baseline_and_control_are_near_chance(whole):
         assert found["high"] < known["low"], target
 
 
-def test_every_row_has_its_intervals(whole):
+def test_promise_14_every_attack_has_baseline_control_and_intervals(whole):
     assert [row["target"] for row in whole[1]["rows"]] == [
         "real",
         "artificial",
@@ -139,6 +139,15 @@ def test_every_row_has_its_intervals(whole):
         assert row["accuracy"]["mean"] == pytest.approx(np.mean(row["accuracies"]))
         assert row["diverged"] == 0 and "face" not in row
         assert len(row["seconds"]) == len(row["train_seconds"]) == 2
+    (table,) = inversion_tables.tables(whole[1]).values()
+    names = ["real data", "artificial data", "baseline: shuffled labels", "control: not trained"]
+    assert [row[0] for row in table.rows] == names
+    for row, cells in zip(whole[1]["rows"], table.rows):
+        low, high = (round(100 * row["top1"][end]) for end in ("low", "high"))
+        assert cells[2] == f"{round(100 * row['top1']['rate'])} ({low}-{high})"
+    assert "The attack works: from every unprotected target" in flat(
+        inversion_tables.text(whole[1])
+    )
 
 
 def test_the_document_is_json_and_says_what_was_attacked(whole):
@@ -275,7 +284,7 @@ def test_targets_are_trained_on_what_they_are_called(monkeypatch):
     assert (seen[2][1] != seen[3][1]).any()
 
 
-def test_a_given_target_is_attacked_beside_the_controls(tmp_path):
+def test_a_given_target_is_attacked_alone_so_that_a_low_rate_proves_nothing(tmp_path):
     data, store = real(), TrialStore(tmp_path)
     config = dataclasses.replace(CONFIG, targets=(), architectures=(), seeds=1)
     targets = targets_of(data, config, releases=[], store=store)
@@ -454,9 +463,27 @@ def test_tables_hold_what_the_rows_say():
     assert costs[0] == ("logistic regression, real data", "strong", "12.3", "4.6")
 
 
+WORKS = (
+    "The attack works: from every unprotected target it identifies more than from the baseline and "
+    "the control."
+)
+
+
+def of_target(document, target, **changes):
+    """The same with other rates of a target of both architectures; without it where there are none."""
+    rows = [row for row in document["rows"] if row["target"] != target]
+    if changes:
+        rows = [{**r, **(changes if r["target"] == target else {})} for r in document["rows"]]
+    return {**document, "rows": rows}
+
+
+def headline(document):
+    return flat(" ".join(inversion_tables.headline(document)))
+
+
 def test_the_headline_says_that_an_attack_works():
-    text = flat(" ".join(inversion_tables.headline(made_up(60, 15))))
-    assert "The attack works: from every unprotected target it identifies more" in text
+    text = headline(made_up(60, 15))
+    assert WORKS in text
     assert "FAILS" not in text and "Face" not in text
     assert "It is right about 95.0% of real test images; chance is 12.5%." in text
     assert "over 8 classes and 3 seeds" in text
@@ -476,6 +503,58 @@ def test_the_headline_says_that_an_attack_fails():
     assert "FAILS on the unprotected target of logistic regression (strong), CNN (strong)" in text
 
 
+@pytest.mark.parametrize("target", ["shuffled", "untrained"])
+def test_promise_14_an_attack_works_where_it_beats_the_baseline_and_the_control(target):
+    beaten = of_target(made_up(60, 15), target, top1=proportion(30, 120))
+    assert WORKS in headline(beaten)
+    as_good = headline(of_target(made_up(60, 15), target, top1=proportion(58, 120)))
+    assert WORKS not in as_good
+    assert "FAILS on the unprotected target of logistic regression (strong), CNN (str" in as_good
+    only_one = made_up(60, 15)
+    (row,) = [r for r in only_one["rows"][:4] if r["target"] == target]
+    row["top1"] = proportion(58, 120)
+    assert "FAILS on the unprotected target of logistic regression (strong):" in headline(only_one)
+
+
+def test_promise_14_whether_an_attack_works_is_a_matter_of_its_intervals():
+    """Half against a quarter: of 120 reconstructions that is more, of 8 it may be luck."""
+    assert WORKS in headline(made_up(60, 30, trials=120))
+    few = headline(made_up(4, 2, trials=8))
+    assert WORKS not in few and "The attack FAILS" in few
+    for of_real, of_shuffled in (((6, 10), (240, 600)), ((70, 120), (2, 8))):
+        found, nothing = proportion(*of_real), proportion(*of_shuffled)
+        assert found["rate"] > nothing["high"] or found["low"] > nothing["rate"]
+        document = of_target(made_up(0, 0), "real", top1=found)
+        assert "FAILS" in headline(of_target(document, "shuffled", top1=nothing))
+
+
+@pytest.mark.parametrize("target", ["shuffled", "untrained"])
+def test_promise_14_without_baseline_or_control_it_is_not_known_whether_an_attack_works(target):
+    missing = (
+        "Baseline or control is missing beside the unprotected target of logistic regression (strong), "
+        "CNN (strong), so whether the attack works there is not known, and a low rate proves nothing."
+    )
+    text = headline(of_target(made_up(120, 0), target))
+    assert missing in text and WORKS not in text and "FAILS" not in text
+    diverged = made_up(120, 0)
+    for row in diverged["rows"][:4]:
+        if row["target"] == target:
+            del row["top1"]
+    text = headline(diverged)
+    assert "missing beside the unprotected target of logistic regression (strong), so" in text
+    assert WORKS not in text
+
+
+def test_promise_14_an_attack_that_fails_somewhere_and_is_alone_elsewhere_says_both():
+    document = made_up(15, 15)
+    document["rows"] = [
+        r for r in document["rows"] if (r["architecture"], r["target"]) != ("cnn", "untrained")
+    ]
+    text = headline(document)
+    assert "FAILS on the unprotected target of logistic regression (strong): what" in text
+    assert "missing beside the unprotected target of CNN (strong), so whether" in text
+
+
 def test_without_an_unprotected_target_a_low_rate_proves_nothing():
     document = made_up(60, 15)
     document["rows"] = [row for row in document["rows"] if row["target"] != "real"]
@@ -489,10 +568,11 @@ def test_the_headline_tells_identified_from_recognisable():
     better["recognisable"] = proportion(30, 120)
     text = flat(" ".join(inversion_tables.headline(document)))
     assert "it does in 90% of real test images" in text
+    one, other = ([round(100 * end) for end in wilson_interval(n, 120)] for n in (60, 30))
     assert (
-        "at most, from CNN of real data (strong attack), 50% of the people are identified, and 25% in"
-        in text
-    )
+        f"at most, from CNN of real data (strong attack), 50 ({one[0]}-{one[1]})% of the people are "
+        f"identified, and 25 ({other[0]}-{other[1]})% in a picture in which a face is found."
+    ) in text
 
 
 def test_the_headline_says_what_a_release_shows_without_an_attack():

@@ -66,11 +66,14 @@ def test_six_scores_are_counted_as_by_hand():
     assert json.loads(json.dumps(found)) == found
 
 
-def test_even_and_odd_places_test_each_others_thresholds():
-    # Even places 3, 1 and 2, 0: above 0.5 and above 2.5 are as good, and the lower is taken.
-    members, non_members = np.array([3.0, 9.0, 1.0, 0.1]), np.array([2.0, 9.0, 0.0, 1.0])
-    # Odd places 9, 0.1 and 9, 1: only taking all, or none, is as good as chance, and all is the lowest.
-    found = membership.success(members, non_members, ())["accuracy"]
+@pytest.mark.parametrize("seed", [0, 5])
+def test_halves_test_each_others_thresholds(seed):
+    # One half has 3, 1 and 2, 0: above 0.5 and above 2.5 are as good, and the lower is taken.
+    sides = np.array([3.0, 9.0, 1.0, 0.1]), np.array([2.0, 9.0, 0.0, 1.0])
+    # The other has 9, 0.1 and 9, 1: only taking all, or none, is as good as chance, and all is the lowest.
+    rng = np.random.default_rng(seed)
+    members, non_members = (each[np.argsort(rng.permutation(4))] for each in sides)
+    found = membership.success(members, non_members, (), seed=seed)["accuracy"]
     # By 0.5: member 9 found, 0.1 missed, non-members 9 and 1 not rejected. By taking all: 3 and 1 found.
     assert found["rate"] == pytest.approx((3 / 4 + 0 / 4) / 2)
     low, high = classification.wilson_interval(3, 4), classification.wilson_interval(0, 4)
@@ -149,6 +152,20 @@ def test_accuracy_on_noise_is_chance_where_the_best_threshold_in_sample_is_above
     assert abs(np.mean(rates) - 0.5) < 4 * np.std(rates) / math.sqrt(300) < 0.02
     assert min(naive) >= 0.5 and np.mean(naive) > 0.58
     assert covered / 300 >= 0.92
+
+
+def test_promise_14_halves_are_random_whatever_the_order_of_the_records():
+    """In order of time, say, every other one from one of two sources: of both a threshold at 1.5 finds half, or 9.5."""
+    members, non_members = np.tile([10.0, 2.0], 200), np.tile([9.0, 1.0], 200)
+    found = [
+        membership.success(*sides, (), seed=seed)["accuracy"]["rate"]
+        for seed in range(5)
+        for sides in ((members, non_members), (np.sort(members), np.sort(non_members)))
+    ]
+    assert np.abs(np.array(found) - 0.75).max() < 0.06  # by fixed halves 0.5
+    assert len(set(found)) > 1
+    again = [membership.success(members, non_members, (), seed=3)["accuracy"] for _ in "ab"]
+    assert again[0] == again[1]
 
 
 def test_accuracy_nears_the_best_there_is():

@@ -83,7 +83,9 @@ def test_a_student_that_knows_its_records_by_heart_gives_them_away(attacked):
     assert loss >= 0.9 and ratio >= min(0.9, loss - 0.02)
 
 
-def test_each_attack_is_at_chance_on_the_control_and_succeeds_on_what_memorised(attacked):
+def test_promise_14_each_attack_is_at_chance_on_the_control_and_succeeds_on_what_memorised(
+    attacked,
+):
     *_, found = attacked
     for name, each in found.items():
         assert at_chance(each["control"]), name

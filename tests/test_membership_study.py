@@ -235,7 +235,7 @@ def test_a_control_sees_how_populations_differ():
         assert main["value"] == pytest.approx(control["value"], abs=0.1), attack["name"]
 
 
-def test_a_release_of_copies_gives_its_members_away():
+def test_promise_14_a_release_of_copies_gives_its_members_away_and_its_control_does_not():
     candidates = waves_candidates()
     attacks = membership_study.of_release(
         candidates, released(candidates.members), MembershipConfig(dimensions=6)
@@ -248,7 +248,7 @@ def test_a_release_of_copies_gives_its_members_away():
         assert each["main"]["true_positive_rates"][0]["rate"] > 0.9
 
 
-def test_a_release_of_the_same_population_is_at_chance():
+def test_promise_14_a_release_at_chance_stands_beside_one_that_memorised():
     candidates = waves_candidates()
     attacks = membership_study.of_release(
         candidates, released(waves(100, 2)), MembershipConfig(dimensions=6)
@@ -301,7 +301,7 @@ def _run(tmp_path_factory):
     return folder / "run"
 
 
-def test_the_critic_of_a_run_and_those_beside_it(run):
+def test_promise_14_a_critic_stands_beside_one_that_learned_nothing_and_one_that_memorised(run):
     candidates = choose(noise(40, 0, 16), noise(80, 1, 16))
     (attack,) = membership_study.of_critic(candidates, str(run), MembershipConfig())
     assert attack["target"] == "critic (not released)" and attack["published"] is False

@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tfartgen import audit as lower_bounds
 from tfartgen import membership, membership_tables
+from tfartgen.rounding import downwards
 
 LONG = "a_data_set_with_a_name_that_nobody_would_type_" * 3
 
@@ -99,12 +101,71 @@ def test_an_attack_that_finds_members_or_could_have():
     )
 
 
-def test_an_attack_that_cannot_succeed_proves_little():
+def with_auc(role, value, low, high, **others):
+    """A verdict where one AUC and its interval are given."""
+    auc = {"value": value, "low": low, "high": high}
+    given = attack(**others)
+    content = document({**given, role: {**given[role], "auc": auc}})
+    return sentences(membership_tables.text(content))[1]
+
+
+def test_promise_14_an_attack_that_cannot_succeed_proves_little():
     found = verdict(main=0.0, memorised=1.0)
-    value = result(1.0)["auc"]["value"]
-    assert value < 0.9
-    assert found.endswith(f"finds only {value:.2f} in what memorised, so it proves little.")
+    auc = result(1.0)["auc"]
+    assert auc["value"] < 0.9
+    assert found.endswith(
+        f"finds only {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f}) in what memorised, so it "
+        "proves little."
+    )
     assert "could have succeeded" not in found
+    assert "it could have succeeded (0.90 in" in with_auc("memorised", 0.9, 0.8, 0.95)
+    assert "so it proves little" in with_auc("memorised", 0.89, 0.8, 0.95)
+
+
+def test_promise_14_success_on_few_that_may_be_luck_is_none():
+    lucky = membership.success(np.array([3.0, 2.0]), np.array([1.0, 0.0]), ())["auc"]
+    assert lucky["value"] == 1 and lucky["low"] < 0.5
+    assert "so it proves little" in with_auc("memorised", **lucky)
+
+
+def test_promise_14_members_are_found_where_intervals_say_so_and_not_by_the_value_alone():
+    chance = {"value": 0.5, "low": 0.45, "high": 0.55}
+    found = "likelihood ratio: finds members; it could"
+    assert found in with_auc("main", 0.6, 0.55, 0.65)
+    assert "is at chance; it could" in with_auc("main", 0.6, 0.49, 0.7)
+    assert "is at chance; it could" in with_auc("main", 0.4, 0.3, 0.51)
+    assert "is below chance; it could" in with_auc("main", 0.4, 0.3, 0.49)
+
+    def beside(control):
+        given = attack()
+        for role, auc in (
+            ("main", {"value": 0.6, "low": 0.55, "high": 0.65}),
+            ("control", control),
+        ):
+            given[role] = {**given[role], "auc": auc}
+        return sentences(membership_tables.text(document(given)))[1]
+
+    assert found in beside(chance)
+    assert "finds no more than in the control; it could" in beside({**chance, "high": 0.65})
+    assert "finds no more than in the control (mem" in beside(
+        {"value": 0.58, "low": 0.53, "high": 0.62}
+    )
+
+
+@pytest.mark.parametrize("role", ["main", "control", "memorised"])
+def test_promise_14_every_attack_shows_its_control_and_what_memorised_with_intervals(role):
+    attacks = attack(0.5, 0.2, 2.0), attack(1.0, 0.1, 3.0, target="release", name="nearest")
+    text = membership_tables.text(document(*attacks))
+    place = ("main", "control", "memorised").index(role)
+    lines = [line for line in text.splitlines() if "(" in line and line.startswith("  ")]
+    for each, line in zip(attacks, lines[place::3]):
+        auc = each[role]["auc"]
+        assert f" {auc['value']:.3f} ({auc['low']:.3f}-{auc['high']:.3f})" in line
+        assert line.split()[0].startswith({"main": "attack"}.get(role, role))
+    assert "AUC with its 95% interval (0.5 is chance)" in sentences(text)[0]
+    assert "The control never saw the candidates; another target was made to" in sentences(text)[0]
+    with pytest.raises(KeyError, match=role):
+        membership_tables.text(document({k: v for k, v in attacks[0].items() if k != role}))
 
 
 def test_members_are_found_where_there_is_more_than_in_the_control():
@@ -155,8 +216,22 @@ def test_an_audit_whose_bounds_nest_says_so():
         "epsilon is at least 0.75 with 95% confidence (Steinke et al. 2023), and the accountant says at most 1,235 at "
         "delta 1e-05."
     )
-    assert nesting.startswith("The bounds nest. A low lower bound proves nothing by itself")
+    assert nesting.startswith("The bounds nest. The most that this audit could have shown is ")
+    assert ". A low lower bound proves nothing by itself: hold it against the same" in nesting
     assert "BUG" not in text.upper()
+
+
+def test_promise_14_an_audit_says_what_it_could_have_shown():
+    """By one score of two, each at half of the error: all of its guesses right."""
+    most = lower_bounds.epsilon_lower_bound(40, 40, 200, 1e-5, 0.975)
+    _, nesting = sentences(membership_tables.audit_text(audit()))
+    assert (
+        f"most that this audit could have shown is {downwards(most)}, by right guesses" in nesting
+    )
+    one = audit(scores={"critic": audit()["scores"]["critic"]})
+    alone = lower_bounds.epsilon_lower_bound(40, 40, 200, 1e-5, 0.95)
+    assert f"shown is {downwards(alone)}, by" in sentences(membership_tables.audit_text(one))[1]
+    assert downwards(most) != downwards(alone)
 
 
 def test_an_audit_of_a_training_without_noise_has_no_upper_bound():

@@ -153,7 +153,7 @@ def throw_once(
       path: of the file.
       images: of the candidates.
       labels: theirs.
-      identity: what must be as it was when they were thrown, flat and JSON-able.
+      identity: what must be as it was when they were thrown, JSON-able.
       coins: where they come from.
 
     Returns:
@@ -164,7 +164,8 @@ def throw_once(
       OSError: it cannot be written.
     """
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    identity = {**identity, "candidates_sha256": digest}
+    # As it comes back from the file: lists for tuples.
+    identity = json.loads(json.dumps({**identity, "candidates_sha256": digest}))
     if not path.exists():
         content = io.BytesIO()
         included = coins(len(labels))

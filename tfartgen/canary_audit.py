@@ -44,9 +44,9 @@ SCHEMA = "tfartgen.canary_audit/1"
 
 CRITIC, RELEASE = "critic", "release"
 
-#: Of the candidates, how many are guessed, and of the guesses, how many are "out". A critic that has memorised a
-#: record does not call it fake, but it may call others real as well: low scores tell, and high ones do not. Noise
-#: is symmetric, so from a noised release both ends tell.
+#: Of the candidates, the share that is guessed, and of the guesses, the share that is "out". A critic that has memorised
+#: a record does not call it fake, but it may call others real as well: low scores tell, and high ones do not. Noise
+#: is symmetric, so from a noised release both ends tell. Never chosen by what an audit finds: it is on file with the coins.
 _GUESSED = {CRITIC: (0.2, 1.0), RELEASE: (0.5, 0.5)}
 
 _ROWS_AT_ONCE = 500
@@ -94,9 +94,10 @@ def run(
     """Trains once on the private records and about half of the canaries, and guesses which half; goes on where it was.
 
     Formal guarantee: if the training of `config` is (epsilon, delta)-differentially private, `lower_bound` exceeds
-    epsilon with probability at most `1 - confidence`: canaries enter by independent fair coins, thrown before the
-    training; the number of guesses and the scores were fixed before that; with two scores each has half of
-    `1 - confidence`. (That holds for one audit. Who repeats audits and shows the largest bound shows more than
+    epsilon with probability at most `1 - confidence`: canaries enter by independent fair coins, thrown once before the
+    training; the scores, and how many of the lowest are guessed "out" and of the highest "in", are on file with the
+    coins, and what computes the scores is not given the coins; with two scores each has half of `1 - confidence`,
+    whichever finds more. (That holds for one audit. Who repeats audits and shows the largest bound shows more than
     there is.) The number of records, planted canaries included, is treated as public, as everywhere.
 
     The run's generator, checkpoints and coins must never be published: they tell of the private records as any run does,
@@ -128,7 +129,7 @@ def run(
             "give poisson"
         )
     data.require_memory()
-    planted = _plant(data, folder, settings, coins)
+    planted = _plant(data, config, folder, settings, coins)
     progress(f"canaries: {planted.included.sum()} of {len(planted.labels)} planted")
     result = training.train(
         with_canaries(data, planted),
@@ -136,11 +137,13 @@ def run(
         folder / "run",
         folder / "models",
         checkpoint_minutes=checkpoint_minutes,
+        throwaway=True,
     )
     if result.model_path is None:
         raise KeyboardInterrupt
     progress("guessing")
-    found = verdict(planted, scores(data, planted, folder / "run"), settings, result.spent)
+    values = scores(data.train, planted.images, planted.labels, folder / "run")
+    found = verdict(planted, values, settings, result.spent)
     document = {
         "schema": SCHEMA,
         **environment.describe(),
@@ -165,7 +168,11 @@ def with_canaries(data: PrivateData, planted: Canaries) -> PrivateData:
 
 
 def _plant(
-    data: PrivateData, folder: pathlib.Path, settings: AuditConfig, coins: CoinSource
+    data: PrivateData,
+    config: TrainConfig,
+    folder: pathlib.Path,
+    settings: AuditConfig,
+    coins: CoinSource,
 ) -> Canaries:
     path = folder / "canaries.npz"
     if not path.exists() and (folder / "run").exists():
@@ -179,19 +186,35 @@ def _plant(
     )
     identity = {
         **dataclasses.asdict(settings),
+        **{f"guesses_by_{kind}": rule for kind, rule in _rules(settings).items()},
         "dataset": data.name,
         "data_checksum": data.train.checksum(),
+        **{f"train_{name}": value for name, value in dataclasses.asdict(config).items()},
     }
     return canaries.throw_once(path, *candidates, identity, coins)
 
 
+def _rules(settings: AuditConfig) -> dict[str, tuple[int, float]]:
+    """Of each score the number of guesses and the share of them that is "out", whatever the coins and the scores say."""
+    return {
+        kind: (settings.guesses or max(1, round(share * settings.num_canaries)), share_out)
+        for kind, (share, share_out) in _GUESSED.items()
+    }
+
+
 def scores(
-    data: PrivateData, planted: Canaries, run_dir: Union[str, os.PathLike[str]]
+    private: Split, images: np.ndarray, labels: np.ndarray, run_dir: Union[str, os.PathLike[str]]
 ) -> dict[str, np.ndarray]:
     """All that a finished run tells of each canary, by what it is read from: `[candidates]`, high for "in".
 
     Formal guarantee: post-processing of the run's private outputs, the settings and what an auditor may know: the
-    private records and the candidates. No coin is looked at.
+    private records and the candidates. No coin is looked at: none is given.
+
+    Args:
+      private: the records without canaries.
+      images: of the candidates, uint8 `[candidates, height, width, channels]`.
+      labels: theirs, integers `[candidates]`.
+      run_dir: of the run.
 
     Raises:
       ValueError: the run is not finished, or damaged.
@@ -200,16 +223,20 @@ def scores(
     found = {}
     if known["steps"]:
         critic = run_models.load_critic(run_dir)
-        found[CRITIC] = run_models.critic_scores(critic, planted.images, planted.labels)
+        found[CRITIC] = run_models.critic_scores(critic, images, labels)
     if known["warm_start"]:
         matching = run_models.load_release(run_dir)
         noise = known["warm_start_noise_multiplier"]
-        found[RELEASE] = release_scores(data.train, matching, noise, planted)
+        found[RELEASE] = release_scores(private, matching, noise, images, labels)
     return found
 
 
 def release_scores(
-    private: Split, matching: Matching, noise_multiplier: float, planted: Canaries
+    private: Split,
+    matching: Matching,
+    noise_multiplier: float,
+    images: np.ndarray,
+    labels: np.ndarray,
 ) -> np.ndarray:
     """How much of each canary is in the noised mean embedding of its class, `[candidates]`.
 
@@ -222,7 +249,8 @@ def release_scores(
       private: the records without canaries.
       matching: holds the release.
       noise_multiplier: of the release.
-      planted: the canaries.
+      images: of the candidates, uint8 `[candidates, height, width, channels]`.
+      labels: theirs, integers `[candidates]`.
 
     Returns:
       The scores, float64.
@@ -230,11 +258,11 @@ def release_scores(
     features = matching.embedding
     sums = embedding.class_sums(features, private, matching.num_classes) / GRID
     vectors = np.concatenate(
-        [features(to_float(planted.images[rows])).numpy() for rows in _parts(len(planted.labels))]
+        [features(to_float(images[rows])).numpy() for rows in _parts(len(labels))]
     ).astype(np.float64)
-    found = np.zeros(len(planted.labels))
-    for label in np.unique(planted.labels):
-        members = np.flatnonzero(planted.labels == label)
+    found = np.zeros(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
         known, count = sums[label, :-1], sums[label, -1] / features.constant
         rows = vectors[members]
         left = (count + len(members) / 2) * matching.means.numpy()[label].astype(np.float64) - known
@@ -268,8 +296,9 @@ def verdict(
       As `run`.
     """
     confidence = 1 - (1 - settings.confidence) / len(found)
+    rules = _rules(settings)
     by_score = {
-        kind: _guessed(planted, values, settings.guesses, _GUESSED[kind], confidence, spent.delta)
+        kind: _guessed(planted, values, rules[kind], confidence, spent.delta)
         for kind, values in found.items()
     }
     lower = max(result["lower_bound"] for result in by_score.values())
@@ -293,14 +322,12 @@ def verdict(
 def _guessed(
     planted: Canaries,
     values: np.ndarray,
-    guesses: Optional[int],
-    default: tuple[float, float],
+    rule: tuple[int, float],
     confidence: float,
     delta: float,
 ) -> dict[str, Any]:
-    candidates, (share, share_out) = len(planted.labels), default
-    count = guesses or max(1, round(share * candidates))
-    guessed = canaries.guess(values, count, share_out)
+    candidates, (count, share_out) = len(planted.labels), rule
+    guessed = canaries.guess(values, count, share_out)  # blind: coins only count what is right
     correct = int((guessed == np.where(planted.included, 1, -1)).sum())
     return {
         "guesses": count,

@@ -76,13 +76,14 @@ def train_dp_student(
       A Keras model of float images in [-1, 1] to logits, and what the training cost.
 
     Raises:
-      ValueError: a batch larger than the data, or a budget that cannot be reached.
+      ValueError: a batch larger than the data, a budget that cannot be reached, or a network with a layer that mixes
+        examples.
     """
     sampler = PoissonSampler(split.num_examples, config.batch_size, keys)
     batches = sampler.batches(split).map(lambda images, labels: (to_float(images), labels))
     student = NETWORKS[config.architecture](num_classes, config.seed)
-    refuse_mixing_layers(student, "student")
     student(tf.zeros([1, *batches.element_spec[0].shape[1:]]))
+    refuse_mixing_layers(student, "student")  # those that the first call makes, too
     coordinates = num_weights(student)
     noise = calibrate_noise_multiplier(
         config.epsilon,

@@ -126,7 +126,8 @@ class Judge:
           Lists of length n: rank (0 where the judge takes the image for its class), feature_distance (to the nearest
           training record of the class, in the features of the first network), ssim (to that record), and
           nearer_to_training (whether the nearest of as many training as test records of the class is a training
-          record: an image that shows the class, and none of the records, is as often nearer to either).
+          record: an image that shows the class, and none of the records, is as often nearer to either). Where there
+          are more of one kind, they are chosen at random, and not by their place in the files.
         """
         likely = self.log_probabilities(images)
         own = likely[np.arange(len(images)), classes]
@@ -141,9 +142,9 @@ class Judge:
             )
             near = neighbours.nearest(points[asked], train_points, 1)
             distances[asked], nearest[asked] = near.distances[:, 0], train[near.indices[:, 0]]
-            few = min(len(train_points), len(test_points))
+            few, rng = min(len(train_points), len(test_points)), np.random.default_rng(int(label))
             sides = (
-                neighbours.nearest(points[asked], side[:few], 1).distances[:, 0]
+                neighbours.nearest(points[asked], rng.permutation(side)[:few], 1).distances[:, 0]
                 for side in (train_points, test_points)
             )
             trained[asked] = np.less(*sides)

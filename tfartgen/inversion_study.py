@@ -114,6 +114,7 @@ class Jury:
             "data": self._data.digest,
             "judge": dataclasses.asdict(self._config),
             "faces": self._faces,
+            "records_of_a_class": "at random",  # before 0.2, the first ones
         }
         return Trial("judged", {**common, **settings}, compute)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from tfartgen.evaluation_tables import ARCHITECTURE_NAMES, Table, percent, with_interval
 from tfartgen.rounding import upwards
@@ -22,6 +22,9 @@ TARGET_NAMES = {
 
 #: Targets that know who is who.
 _INFORMED = ("real", "artificial", "dp_sgd", "given")
+
+#: Those that do not: the baseline and the control, without which nothing is said of an attack's power.
+_UNINFORMED = ("shuffled", "untrained")
 
 _WIDTH = 79
 
@@ -126,29 +129,43 @@ def _power(document: Mapping[str, Any]) -> list[str]:
         return [
             "No unprotected target was attacked beside (--targets=real), so a low rate proves nothing."
         ]
-    weak = [row for row in rows if row["top1"]["low"] <= _baseline(document, row)]
-    if not weak:
+    beaten = [(row, _without_knowledge(document, row)) for row in rows]
+    alone = [row for row, rate in beaten if rate is None]
+    weak = [row for row, rate in beaten if rate is not None and row["top1"]["low"] <= rate]
+    if not alone and not weak:
         return [
-            "The attack works: from every unprotected target it identifies more than from the baseline."
+            "The attack works: from every unprotected target it identifies more than from the baseline and the control."
         ]
-    names = ", ".join(
-        f"{ARCHITECTURE_NAMES[row['architecture']]} ({row['attack']})" for row in weak
-    )
-    return [
-        f"The attack FAILS on the unprotected target of {names}: what it does not recover there proves no protection."
-    ]
+    told = []
+    if weak:
+        told.append(
+            f"The attack FAILS on the unprotected target of {_named(weak)}: what it does not recover there proves no protection."
+        )
+    if alone:
+        told.append(
+            f"Baseline or control is missing beside the unprotected target of {_named(alone)}, so whether the attack works there "
+            "is not known, and a low rate proves nothing."
+        )
+    return told
 
 
-def _baseline(document: Mapping[str, Any], row: Row) -> float:
-    """The highest rate that the interval of the baseline of the same architecture and attack leaves possible."""
-    own = [
-        r["top1"]["high"]
+def _named(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{ARCHITECTURE_NAMES[row['architecture']]} ({row['attack']})" for row in rows)
+
+
+def _without_knowledge(document: Mapping[str, Any], row: Row) -> Optional[float]:
+    """The highest rate that the intervals of baseline and control of the same architecture and attack leave possible.
+
+    None where one of them is missing, or diverged.
+    """
+    own = {
+        r["target"]: r["top1"]["high"]
         for r in document["rows"]
-        if r["target"] == "shuffled"
+        if r["target"] in _UNINFORMED
         and (r["architecture"], r["attack"]) == (row["architecture"], row["attack"])
         and "top1" in r
-    ]
-    return max(own, default=document["chance"])
+    }
+    return max(own.values()) if len(own) == len(_UNINFORMED) else None
 
 
 def _as_published(release: Mapping[str, Any]) -> str:
@@ -174,8 +191,8 @@ def _recognisable(document: Mapping[str, Any]) -> list[str]:
     return [
         f"Face: OpenCV's cascade finds one; it does in {percent(document['real_images']['face']['rate'], 0)}% of real "
         f"test images. Identified is not yet recognisable: at most, from {name} ({best['attack']} attack), "
-        f"{percent(best['top1']['rate'], 0)}% of the people are identified, and {percent(best['recognisable']['rate'], 0)}% "
-        "in a picture in which a face is found."
+        f"{rate(best['top1'])}% of the people are identified, and {rate(best['recognisable'])}% in a picture in which a face is "
+        "found."
     ]
 
 

@@ -88,6 +88,7 @@ def success(
     non_members: np.ndarray,
     false_positive_rates: Sequence[float],
     level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """How well scores tell members from non-members: higher scores should be the members'.
 
@@ -96,14 +97,15 @@ def success(
       non_members: float `[n]`, scores of records of the same population that were not.
       false_positive_rates: such as `measurable_rates` returns.
       level: probability with which intervals cover; those of accuracy and true positives take thresholds as given.
+      seed: draws the halves in which thresholds are chosen and tested, whatever the order of the records.
 
     Returns:
       JSON-able, with num_members and num_non_members:
       auc (value, low, high): chance that a member's score is above a non-member's, ties counting one half, with the
         interval of Newcombe 2006 (Statistics in Medicine 25:559-573), method 5.
       accuracy (rate, low, high): members and non-members weigh the same; a threshold is chosen on one half of the
-        records and tested on the other, both ways. Halves are even and odd positions. The interval combines those
-        of two proportions as Newcombe 1998 (Statistics in Medicine 17:873-890), method 10.
+        records and tested on the other, both ways. The halves are random. The interval combines those of two
+        proportions as Newcombe 1998 (Statistics in Medicine 17:873-890), method 10.
       true_positive_rates: for each rate a `classification.proportion` of members strictly above a threshold that at
         most this share of non-members is above (Carlini et al. 2022, arXiv 2112.03570), with false_positive_rate
         and threshold_false_positives, a count. Ties count against the attacker.
@@ -120,7 +122,7 @@ def success(
         "num_members": len(members),
         "num_non_members": len(non_members),
         "auc": _auc(members, non_members, level),
-        "accuracy": _accuracy(members, non_members, level),
+        "accuracy": _accuracy(members, non_members, level, np.random.default_rng(seed)),
         "true_positive_rates": [_true_positives(members, non_members, r, level) for r in rates],
         "roc": _roc(members, non_members),
     }
@@ -163,8 +165,11 @@ def _auc_bound(auc: float, m: int, n: int, level: float) -> float:
     return float(optimize.brentq(excess, max(auc, 1e-12), 1.0))
 
 
-def _accuracy(members: np.ndarray, non_members: np.ndarray, level: float) -> dict[str, float]:
-    halves = [(members[start::2], non_members[start::2]) for start in (0, 1)]
+def _accuracy(
+    members: np.ndarray, non_members: np.ndarray, level: float, rng: np.random.Generator
+) -> dict[str, float]:
+    shuffled = rng.permutation(members), rng.permutation(non_members)
+    halves = [(shuffled[0][start::2], shuffled[1][start::2]) for start in (0, 1)]
     found = rejected = 0
     for tested, other in (halves, halves[::-1]):
         threshold = _best_threshold(*other)

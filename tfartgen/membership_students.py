@@ -162,7 +162,9 @@ class StudentAttacks:
             **{key: result[key] for key in COSTS if key in result},
             "main": candidates.success(scores((self._logits(trial), labels, shadows, online))),
             "control": candidates.success(scores((control, labels, shadows, online))),
-            "memorised": membership.success(memorised[:few], memorised[few:], rates),
+            "memorised": membership.success(
+                memorised[:few], memorised[few:], rates, seed=candidates.seed
+            ),
         }
 
     def _logits(self, trial: Trial) -> np.ndarray:

@@ -65,6 +65,7 @@ class Candidates:
       non_members: records that were not trained on.
       references: further records that were not trained on, which the attacker knows.
       rates: false-positive rates that the non-members bear.
+      seed: of the choice, and of the halves in which thresholds are chosen and tested.
       notes: lines for people.
       digest: SHA-256 of all of it.
     """
@@ -76,6 +77,7 @@ class Candidates:
     non_members: Records
     references: Records
     rates: tuple[float, ...]
+    seed: int
     notes: tuple[str, ...]
     digest: str
 
@@ -132,12 +134,12 @@ class Candidates:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array))
         groups = train, members, rest, non_members, references
-        return cls(private.name, *groups, rates, notes, digest.hexdigest())
+        return cls(private.name, *groups, rates, config.seed, notes, digest.hexdigest())
 
     def success(self, scores: np.ndarray) -> dict[str, Any]:
         """`membership.success` of scores of the members and, after them, the non-members."""
         count = len(self.members[1])
-        return membership.success(scores[:count], scores[count:], self.rates)
+        return membership.success(scores[:count], scores[count:], self.rates, seed=self.seed)
 
     @property
     def records(self) -> Records:
@@ -288,7 +290,9 @@ def of_critic(
             "published": False,
             "main": candidates.success(own),
             "control": candidates.success(fresh),
-            "memorised": membership.success(learned[:few], learned[count:], candidates.rates),
+            "memorised": membership.success(
+                learned[:few], learned[count:], candidates.rates, seed=candidates.seed
+            ),
         }
     ]
 

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from tfartgen import audit
 from tfartgen.evaluation_tables import Table, percent
 from tfartgen.rounding import downwards, upwards_with_commas
 
@@ -105,10 +106,11 @@ def _verdict(attack: Mapping[str, Any]) -> str:
     name = f"{attack['target']}, {attack['name']}"
     name = name[0].upper() + name[1:]
     if not can_succeed(attack):
-        can = f"finds only {memorised['value']:.2f} in what memorised, so it proves little"
+        interval = f"{memorised['low']:.2f} to {memorised['high']:.2f}"
+        can = f"finds only {memorised['value']:.2f} ({interval}) in what memorised, so it proves little"
     else:
         can = f"could have succeeded ({memorised['value']:.2f} in what memorised)"
-    found = "is at chance"
+    found = "is below chance" if main["high"] < 0.5 else "is at chance"
     if main["low"] > 0.5:
         found = "finds members" if finds_members(attack) else "finds no more than in the control"
     if not control["low"] <= 0.5 <= control["high"]:
@@ -117,8 +119,12 @@ def _verdict(attack: Mapping[str, Any]) -> str:
 
 
 def can_succeed(attack: Mapping[str, Any]) -> bool:
-    """Whether an attack finds the records of what memorised them: if it does not, it proves little."""
-    return attack["memorised"]["auc"]["value"] >= _SUCCEEDS
+    """Whether an attack finds the records of what memorised them: if it does not, it proves little.
+
+    Few records may be told by luck, so the interval must be above chance as well.
+    """
+    memorised = attack["memorised"]["auc"]
+    return memorised["value"] >= _SUCCEEDS and memorised["low"] > 0.5
 
 
 def finds_members(attack: Mapping[str, Any]) -> bool:
@@ -176,8 +182,19 @@ def _nesting(document: Mapping[str, Any]) -> str:
             "what it made, and report this as a bug."
         )
     return (
-        "The bounds nest. A low lower bound proves nothing by itself: hold it against the same audit with no noise, or "
-        "next to none (--train_setting=noise_multiplier=0 or epsilon=1000): that shows what these canaries can tell."
+        f"The bounds nest. The most that this audit could have shown is {downwards(_most(document))}, by right guesses alone. A "
+        "low lower bound proves nothing by itself: hold it against the same audit with no noise, or next to none "
+        "(--train_setting=noise_multiplier=0 or epsilon=1000): that shows what these canaries can tell."
+    )
+
+
+def _most(document: Mapping[str, Any]) -> float:
+    """The lower bound of an audit none of whose guesses is wrong."""
+    candidates, delta = document["candidates"], document["accountant"]["delta"]
+    confidence = 1 - (1 - document["confidence"]) / len(document["scores"])
+    return max(
+        audit.epsilon_lower_bound(found["guesses"], found["guesses"], candidates, delta, confidence)
+        for found in document["scores"].values()
     )
 
 
