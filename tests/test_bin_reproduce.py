@@ -14,7 +14,7 @@ import scripts
 from absl import flags
 from study_samples import NAMES, ran, record, write_programs
 
-from tfartgen import study_process
+from tfartgen import budget_book, study_process
 
 TESTS = pathlib.Path(__file__).resolve().parent
 
@@ -80,6 +80,25 @@ def test_a_dry_run_writes_nothing(main, programs, capsys):
     assert main("--dry_run", "--epsilon=3") == 0
     assert not pathlib.Path("studies").exists() and ran(programs) == []
     assert "which run in studies/digits_eps3:" in capsys.readouterr().out
+
+
+def test_delta_is_by_the_number_of_records_unless_it_is_given(main, programs, capsys):
+    for flag, delta in (((), "1e-05"), (("--delta=1e-7",), "1e-07")):
+        assert main("--dry_run", *flag) == 0
+        assert f" --delta={delta}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_promise_18_all_programs_of_a_study_use_the_budget_book_of_its_command(
+    main, programs, monkeypatch
+):
+    """It may be named from the working folder, and they run in the study's."""
+    monkeypatch.setenv(budget_book.VARIABLE, "my book")
+    (programs / "train").write_text(
+        f"import os, pathlib\npathlib.Path('said').write_text(os.environ[{budget_book.VARIABLE!r}])\n"
+    )
+    with pytest.raises(ValueError, match="train"):
+        main()
+    assert (STUDY / "said").read_text() == str(pathlib.Path.cwd() / "my book")
 
 
 def test_a_study_that_was_moved_is_up_to_date_and_says_so(main, copied, programs, capsys):

@@ -15,9 +15,9 @@ from tfartgen import data, study_settings
 LOCATION = ("--dataset=shades",)
 
 
-def make(*train_settings, epsilon=None, private_data=None, **changes):
+def make(*train_settings, epsilon=None, delta=None, private_data=None, **changes):
     return study_settings.make(
-        private_data or private(), LOCATION, epsilon, 1e-5, train_settings, **changes
+        private_data or private(), LOCATION, epsilon, delta, train_settings, **changes
     )
 
 
@@ -33,6 +33,21 @@ def test_a_formal_study_has_another_name_and_perhaps_no_critic():
     assert (settings.has_critic, settings.name) == (False, "shades_eps3")
     assert make("warm_start=0.5", epsilon=3.0, name="mine").has_critic
     assert make(epsilon=3.0, name="mine").name == "mine"
+
+
+def test_delta_is_by_the_number_of_records_and_a_study_keeps_it(tmp_path):
+    """What is on file is the delta itself: a default that changes one day makes another study."""
+    many = data.Split.from_arrays(np.zeros((20_000, 8, 8, 1), np.uint8), np.zeros(20_000, int))
+    private_data = dataclasses.replace(private(), train=many)
+    folder = tmp_path / "study"
+    folder.mkdir()
+    settings = make(private_data=private_data)
+    assert settings.training["delta"] == 1e-6
+    study_settings.settle(settings, folder)
+    assert make(private_data=private_data, delta=1e-6) == settings
+    study_settings.settle(make(private_data=private_data, delta=1e-6), folder)
+    with pytest.raises(ValueError, match="holds a study with delta=1e-06, not 1e-05"):
+        study_settings.check(make(private_data=private_data, delta=1e-5), folder)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ran -> epsilon. Nothing here looks at settings: only at stretches of private steps (`ledger`).
 
-Neighbouring data sets differ by one record, added or removed (zeroed out where batches are shuffled). Every
-epsilon is dp-accounting's; we choose the event, the accuracy and the accountant. What the limits of our draws can cost
+Neighbouring data sets differ by one record, added or removed while their number n, a public constant, stays the same (a record
+is replaced by nothing: zero-out, Kairouz et al. 2021), so that rates, steps and delta are the same in both. Every epsilon is dp-accounting's; we choose the event, the accuracy and the accountant. What the limits of our draws can cost
 (`noise_limits`) is taken off delta before anything is priced.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from dp_accounting import pld, rdp
 from scipy import optimize
 
-from tfartgen import _validate, noise_limits
+from tfartgen import _validate, deltas, noise_limits
 from tfartgen.ledger import SAMPLERS, Ledger, Stretch, compose
 from tfartgen.rounding import upwards
 
@@ -28,6 +28,7 @@ __all__ = [
     "MAX_NOISE_MULTIPLIER",
     "MEANINGFUL_EPSILON",
     "MIN_NOISE_MULTIPLIER",
+    "RELATION",
     "SAMPLERS",
     "EpsilonMeter",
     "Ledger",
@@ -36,9 +37,15 @@ __all__ = [
     "calibrate_noise_multiplier",
     "compose",
     "epsilon",
+    "filter_order",
     "kl_bound",
     "spent",
+    "within_filter",
 ]
+
+#: Which data sets are neighbours, where n is stated; what was said before it was.
+RELATION = "add or remove one record, n being public and fixed (zero-out)"
+_RELATION_BEFORE = {"poisson": "add or remove one record", "shuffle": "zero out one record"}
 
 #: Above this epsilon the worst-case guarantee allows a likelihood ratio of e^20: it says nothing of use.
 MEANINGFUL_EPSILON = 20.0
@@ -188,8 +195,8 @@ def _renyi(stretches: Sequence[Stretch], orders: np.ndarray) -> np.ndarray:
     return accountant.rdp + allowance
 
 
-def _renyi_epsilon(divergences: np.ndarray, delta: float) -> float:
-    return _or_infinite(rdp.compute_epsilon(_ORDERS, divergences, delta)[0])
+def _renyi_epsilon(divergences: np.ndarray, delta: float, orders: np.ndarray = _ORDERS) -> float:
+    return _or_infinite(rdp.compute_epsilon(orders, divergences, delta)[0])
 
 
 def _or_infinite(value: float) -> float:
@@ -207,7 +214,7 @@ class Spent:
         overflow (from about 1e8) or delta is too small for double precision; 'none' where there is no epsilon.
       rdp_epsilon: the Renyi accountant's bound on the same.
       relation: which data sets are neighbours.
-      is_meaningful: epsilon is at most `MEANINGFUL_EPSILON`.
+      is_meaningful: epsilon is at most `MEANINGFUL_EPSILON`, and delta below one over the number of records.
       explanation: one sentence.
       version: of dp-accounting.
       ideal_epsilon: with ideal Gaussian noise, which has no limit, in place of what was drawn; infinity for none. Where
@@ -227,14 +234,22 @@ class Spent:
     taken_off_delta: float
 
 
-def spent(stretches: Sequence[Stretch], delta: float) -> Spent:
-    """Prices stretches; arguments and errors as in `epsilon`."""
+def spent(stretches: Sequence[Stretch], delta: float, num_records: Optional[int] = None) -> Spent:
+    """Prices stretches; arguments and errors as in `epsilon`.
+
+    Args:
+      stretches: what ran.
+      delta: as in `epsilon`.
+      num_records: n, which delta is held against; None where it is not known.
+    """
     by_pld, by_rdp = _bounds(stretches, delta)
     value = min(by_pld, by_rdp)
-    shuffled = any(s.sampler == "shuffle" for s in stretches)
-    relation = "zero out one record" if shuffled else "add or remove one record"
+    relation = RELATION
+    if num_records is None:
+        shuffled = any(s.sampler == "shuffle" for s in stretches)
+        relation = _RELATION_BEFORE["shuffle" if shuffled else "poisson"]
     accountant = "pld" if by_pld <= by_rdp else "rdp"
-    meaningful = value <= MEANINGFUL_EPSILON
+    meaningful = value <= MEANINGFUL_EPSILON and deltas.guarantees(delta, num_records)
     ideal = value
     if not math.isfinite(value):
         ideal = epsilon([_ideal(stretch) for stretch in stretches], delta)
@@ -245,7 +260,7 @@ def spent(stretches: Sequence[Stretch], delta: float) -> Spent:
         rdp_epsilon=by_rdp,
         relation=relation,
         is_meaningful=meaningful,
-        explanation=_explain(value, ideal, delta, relation, meaningful),
+        explanation=_explain(value, ideal, delta, relation, num_records),
         version=importlib.metadata.version("dp-accounting"),
         ideal_epsilon=ideal,
         taken_off_delta=_taken_off(_Limits.of(stretches), value, delta, accountant),
@@ -265,7 +280,9 @@ def _taken_off(limits: _Limits, value: float, delta: float, accountant: str) -> 
     return taken
 
 
-def _explain(value: float, ideal: float, delta: float, relation: str, meaningful: bool) -> str:
+def _explain(
+    value: float, ideal: float, delta: float, relation: str, num_records: Optional[int]
+) -> str:
     if not math.isfinite(value):
         if not math.isfinite(ideal):
             return (
@@ -273,11 +290,13 @@ def _explain(value: float, ideal: float, delta: float, relation: str, meaningful
             )
         return (
             f"No formal guarantee: noise was so small that the limit of its draws, {noise_limits.LIMIT:.1f} standard "
-            f"deviations, takes all of delta = {delta:g}, so epsilon is infinite; ideal noise would give "
+            f"deviations, takes all of delta = {deltas.shown(delta)}, so epsilon is infinite; ideal noise would give "
             f"{upwards(ideal)}, which says nothing of use."
         )
-    figures = f"epsilon = {upwards(value)} at delta = {delta:g} ({relation})"
-    if meaningful:
+    figures = f"epsilon = {upwards(value)} at delta = {deltas.shown(delta)} ({relation})"
+    if not deltas.guarantees(delta, num_records):
+        return f"No formal guarantee: {deltas.warning(delta, num_records)}. By the accountant, {figures}."
+    if value <= MEANINGFUL_EPSILON:
         return f"Formal guarantee: {figures}."
     return f"No useful worst-case guarantee: {figures}, and above {MEANINGFUL_EPSILON:g} it says nothing of use."
 
@@ -387,6 +406,40 @@ class EpsilonMeter:
         if not left > 0:
             return math.inf
         return _renyi_epsilon(self._before + running.charges * self._per_charge, left)
+
+
+def filter_order(epsilon_: float, delta: float) -> float:
+    """The Renyi order in which a ceiling is kept: the one that lets the most Gaussian noise be spent.
+
+    It depends on the ceiling alone, so it is fixed before anything runs, as the filter's proof demands.
+    """
+    # What is left for divergence after the conversion to (epsilon, delta) of Canonne, Kamath and Steinke 2020 (arXiv 2004.00010).
+    left = epsilon_ - (np.log1p(-1 / _ORDERS) - np.log(delta * _ORDERS) / (_ORDERS - 1))
+    return float(_ORDERS[np.argmax(left / _ORDERS)])
+
+
+def within_filter(
+    stretches: Sequence[Stretch], ceiling_epsilon: float, ceiling_delta: float
+) -> bool:
+    """Whether all that ran and is planned is within a ceiling under which every plan may depend on what came out before.
+
+    Formal guarantee: a Renyi filter (Feldman and Zrnic 2021, arXiv 2008.11193, theorem 4.3): if the Renyi divergences of one
+    order, fixed beforehand, add up to at most B, all of it together has divergence at most B of that order, however
+    adaptively the parts were chosen. What the limits of draws can cost is a union bound over all draws, and taken off
+    delta first. The filter is the sum over everything that was reserved, so that nothing begins which it would refuse.
+
+    Args:
+      stretches: everything that the ceiling covers, what is only planned included.
+      ceiling_epsilon: the ceiling.
+      ceiling_delta: the delta at which it holds.
+    """
+    if not all(stretch.is_private for stretch in stretches):
+        return False
+    left = _Limits.of(stretches).left_of(ceiling_delta)
+    if not left > 0:
+        return False
+    order = np.array([filter_order(ceiling_epsilon, ceiling_delta)])
+    return _renyi_epsilon(_renyi(stretches, order), left, order) <= ceiling_epsilon
 
 
 def kl_bound(stretches: Sequence[Stretch]) -> float:

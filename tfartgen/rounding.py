@@ -16,11 +16,17 @@ def upwards(value: float, digits: int = 4) -> str:
       value: not below zero; infinity is 'infinite'.
       digits: at least one.
     """
+    nearest = f"{value:.{digits}g}"  # 0.4 is 0.4, though as a double it is a little more
+    if math.isfinite(value) and float(nearest) >= value:
+        return nearest
     return _rounded(value, digits, decimal.ROUND_CEILING)
 
 
 def downwards(value: float, digits: int = 3) -> str:
     """A lower bound to so many significant digits, rounded down: `float(downwards(value)) <= value`."""
+    nearest = f"{value:.{digits}g}"
+    if math.isfinite(value) and float(nearest) <= value:
+        return nearest
     return _rounded(value, digits, decimal.ROUND_FLOOR)
 
 

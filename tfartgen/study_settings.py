@@ -52,7 +52,7 @@ def make(
     private: PrivateData,
     location: Sequence[str],
     epsilon: Optional[float],
-    delta: float,
+    delta: Optional[float],
     train_settings: Sequence[str],
     selected: Sequence[str] = (),
     name: Optional[str] = None,
@@ -63,7 +63,7 @@ def make(
       private: the data.
       location: see `StudySettings`.
       epsilon: budget; None for the small-noise regime.
-      delta: of the budget and of the statement.
+      delta: of the budget and of the statement; None for the default by the number of records, which the study then keeps.
       train_settings: further flags of `bin/train`, as `NAME=VALUE`.
       selected: see `StudySettings`.
       name: of the study; from the data and the budget if not given.
@@ -79,8 +79,8 @@ def make(
         training["init_from"] = absolute(training["init_from"])
     if epsilon is not None:
         training["epsilon"] = epsilon
-    training["delta"] = delta
-    config: TrainConfig = configure(private, **training)
+    config: TrainConfig = configure(private, **training, delta=delta)
+    training["delta"] = config.delta
     height, width, channels = private.image_shape
     return StudySettings(
         tuple(location),

@@ -201,9 +201,9 @@ def _mu(estimate: Mapping[str, Any]) -> Table:
             cells = (_NOTHING, _NOTHING)
         else:
             bound = row["bounds"]["saw_yang_mo"]
-            cells = (f"{bound['per_example']:.3g}", f"{bound['per_release']:.3g}")
+            cells = tuple(upwards(bound[unit], 3) for unit in ("per_example", "per_release"))
         least = row["least_per_release"]
-        known = _NOTHING if least is None else f"{least:.3g} ({row['least_by']})"
+        known = _NOTHING if least is None else f"{upwards(least, 3)} ({row['least_by']})"
         rows.append((f"{row['gamma']:g}", *cells, known))
     header = ("gamma", "mu per example", "mu per release", "least known per release")
     return Table(header, tuple(rows))

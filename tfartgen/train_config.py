@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any, Optional
 
-from tfartgen import _validate
+from tfartgen import _validate, deltas
 from tfartgen.data import PrivateData
 from tfartgen.dp_optimizer import MIN_CLIP_NORM
 from tfartgen.gan import CLIPPINGS
@@ -213,6 +213,7 @@ def configure(data: PrivateData, **settings: Any) -> TrainConfig:
         defaults = _formal(data, given, given.get("warm_start"))
     else:
         defaults = _small_noise(data)
+    defaults["delta"] = deltas.default(data.train.num_examples)
     if "noise_multiplier" in given:
         defaults.pop("noise_multiplier", None)
     if not loss.zero_is_boundary:
