@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,6 +36,30 @@ def _two_logical_cpus() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     tf.get_logger().setLevel("ERROR")
+
+
+def _own_budget_book(folder: pathlib.Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFARTGEN_BUDGET_BOOK", str(folder / "budget_book"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _budget_book_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test may count its runs in the book of whoever runs the tests."""
+    yield from _own_budget_book(tmp_path_factory.mktemp("session"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _budget_book_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs of a module's fixtures are not counted together with those of others."""
+    yield from _own_budget_book(tmp_path_factory.mktemp("module"))
+
+
+@pytest.fixture(autouse=True)
+def _budget_book_of_the_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nor are those of a test: it starts with a new book."""
+    yield from _own_budget_book(tmp_path_factory.mktemp("test"))
 
 
 @pytest.fixture(name="two_replicas", scope="session")

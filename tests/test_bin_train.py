@@ -86,7 +86,7 @@ def _whole(tmp_path_factory):
 def test_a_run_says_what_it_did_in_80_columns(whole):
     folder, out = whole
     assert max(map(len, out.splitlines())) <= 80
-    assert "150 of 150 critic steps on 1,438 records of digits" in out
+    assert "150 of 150 critic steps on 1,422 records of digits" in out
     epsilon = statement(folder)["epsilon"]
     assert f"epsilon = {upwards(epsilon)} at delta = 1e-05" in " ".join(out.split())
     assert "add or remove one record" in " ".join(out.split())
@@ -200,7 +200,7 @@ def _main():
         (["--noise_multiplier=1e-9"], "noise_multiplier must be 0 or between 1e-06 and 1e+06"),
         (["--steps=0"], "--steps must be a positive whole number, got 0"),
         (["--batch_size=-3"], "--batch_size must be a positive whole number, got -3"),
-        (["--batch_size=2000"], "exceeds the 1438 training records; lower --batch_size"),
+        (["--batch_size=2000"], "exceeds the 1422 training records; lower --batch_size"),
         (["--delta=2"], "--delta must be between 0 and 1 (exclusive), got 2.0"),
         (["--delta=0"], "--delta must be between 0 and 1 (exclusive), got 0.0"),
         (["--clip_norm=nan"], "--clip_norm must be a positive number, got nan"),

@@ -53,7 +53,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def start(script: pathlib.Path, *arguments: str, **settings: Any) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "TFARTGEN"))}
+    dropped = ("TF_", "TFARTGEN_DEBUG")  # the budget book of the tests stays
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     environment.update(settings.pop("environment", {}), PYTHONPATH=str(ROOT))
     command = [sys.executable, str(script), *arguments]
     settings = {"stdout": subprocess.PIPE, **settings}

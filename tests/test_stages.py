@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from dp_accounting import pld
 from tensorboard.backend.event_processing import event_accumulator
-from test_training import (
+from training_samples import (
     COUNT,
     EVERY_STEP,
     SMALL,
@@ -27,6 +27,7 @@ from test_training import (
     read_statement,
     stop_after,
     train,
+    without_book,
     write_ledger,
 )
 
@@ -132,7 +133,7 @@ def test_promise_6_a_run_stopped_in_its_warm_start_releases_no_second_embedding(
     assert read_ledger(folder) == read_ledger(staged)
     for name, value in checkpointed(folder, "matching/means").items():
         np.testing.assert_array_equal(value, held[name])
-    assert read_statement(folder) == read_statement(staged)
+    assert without_book(read_statement(folder)) == without_book(read_statement(staged))
     assert all_differ(held, checkpointed(staged, "matching/means"))
 
 
@@ -148,7 +149,7 @@ def test_promise_6_a_ledger_with_a_dearer_embedding_stops_the_run(warming, tmp_p
     folder = copy_of(warming, tmp_path)
     [line] = read_ledger(folder)
     write_ledger(folder, [{**line, "noise_multiplier": line["noise_multiplier"] / 2}])
-    with pytest.raises(ValueError, match="more than --epsilon=3.0"):
+    with pytest.raises(ValueError, match="has mean embedding steps of noise_multiplier"):
         train(folder, make_staged())
 
 
@@ -228,8 +229,13 @@ def test_small_noise_has_no_warm_start():
 def _public(tmp_path_factory):
     folder = tmp_path_factory.mktemp("public")
     with at_step(0, lambda: None):
-        train(folder, make_config(steps=4, seed=5))
+        train(folder, make_config(steps=4, seed=5), public_data())
     return folder
+
+
+def public_data():
+    """Other records, under another name."""
+    return dataclasses.replace(make_data(seed=9), name="public")
 
 
 def first_weights(folder, config, stage="average"):
@@ -261,7 +267,7 @@ def test_a_public_model_that_changed_is_refused_on_resume(public, tmp_path):
     config = make_config(init_from=str(source / "run"))
     with stop_after(2):
         train(tmp_path / "ours", config)
-    train(source, make_config(steps=4, seed=5))
+    train(source, make_config(steps=4, seed=5), public_data())
     other = tf.train.latest_checkpoint(str(source / "run" / "checkpoints"))
     data = next(p for p in (source / "run" / "checkpoints").glob("*.data-*") if other in str(p))
     data.write_bytes(data.read_bytes()[:-1] + b"\0")

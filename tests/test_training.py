@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import os
-import pathlib
 import resource
 import shutil
 import signal
@@ -18,93 +16,44 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dp_accounting import pld
+from training_samples import (
+    COUNT,
+    EVERY_STEP,
+    PROJECTED,
+    SMALL,
+    STEPS,
+    STOP,
+    all_differ,
+    assert_same,
+    at_step,
+    checkpointed,
+    copy_of,
+    fixed_keys,
+    held_out_is_read,
+    iterations,
+    make_config,
+    make_data,
+    make_formal_config,
+    read_ledger,
+    read_statement,
+    stop_after,
+    train,
+    without_book,
+    write_ledger,
+)
 
 from tfartgen import (
     accounting,
     assembly,
+    budget_book,
     callbacks,
     run_folder,
     summary,
-    tensorboard_log,
     training,
 )
 from tfartgen.data import PrivateData, Split
 from tfartgen.noise import operating_system_keys
 from tfartgen.train_config import TrainConfig, configure
-
-COUNT, STEPS, STOP = 60, 12, 5
-PROJECTED = 9  # images in TensorBoard's projector
-EVERY_STEP = 1e-9  # minutes between checkpoints
-
-
-def _held_out_is_read():
-    raise AssertionError("training read the held-out split")
-
-
-def make_data(seed=0):
-    """Noise in three classes, with a held-out split that cannot be read."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(256, size=(COUNT, 8, 8, 1)).astype(np.uint8)
-    train = Split.from_arrays(images, rng.permutation(COUNT) % 3)
-    return PrivateData("tiny", (8, 8, 1), ("a", "b", "c"), train, Split(9, _held_out_is_read))
-
-
-SMALL = {
-    "delta": 1e-5,
-    "generator_width": 2,
-    "critic_width": 2,
-    "latent_dim": 4,
-    "generator_batch_size": 4,
-}
-
-
-def make_config(**changes):
-    """Every record in every batch: two runs can then differ by their noise alone."""
-    settings = {"batch_size": COUNT, "steps": STEPS, "noise_multiplier": 8.0, "critic_steps": "2"}
-    return TrainConfig(**{**SMALL, **settings, **changes})
-
-
-def make_formal_config():
-    """A tenth of the records in a batch, noise calibrated to a budget."""
-    return configure(
-        make_data(),
-        epsilon=3.0,
-        batch_size=6,
-        steps=STEPS,
-        critic_steps="adaptive",
-        warm_start=0.0,
-        **SMALL,
-    )
-
-
-def train(folder, config=None, data=None, **options):
-    run, models = folder / "run", folder / "models"
-    return training.train(data or make_data(), config or make_config(), run, models, **options)
-
-
-@contextlib.contextmanager
-def at_step(step, action):
-    """Has `action` run after so many critic steps of a session; scalars and images are logged often."""
-
-    class Bar(callbacks.ProgressBar):
-        def on_train_batch_end(self, batch, logs=None):
-            super().on_train_batch_end(batch, logs)
-            if batch + 1 == step:
-                action()
-
-    log = functools.partial(tensorboard_log.TensorBoardLog, scalar_steps=3, image_steps=5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ProgressBar", Bar)
-        patch.setattr(training, "TensorBoardLog", log)
-        yield
-
-
-def stop_after(step):
-    return at_step(step, lambda: signal.raise_signal(signal.SIGTERM))
-
-
-def fixed_keys():
-    return tf.constant([1, 2], tf.int64)
 
 
 @pytest.fixture(name="finished", scope="module")
@@ -146,62 +95,6 @@ def _resumed(formal, tmp_path_factory):
     return folder
 
 
-def copy_of(folder, target):
-    """A copy of a run and its models, whose record of the release points at the copy."""
-    copy = pathlib.Path(shutil.copytree(folder, target / "copy"))
-    record = copy / "run" / "finished.json"
-    if record.exists():
-        facts = json.loads(record.read_text())
-        model = copy / "models" / pathlib.Path(facts["model"]).name
-        record.write_text(json.dumps({**facts, "model": str(model)}))
-    return copy
-
-
-def read_statement(folder, version=1):
-    path = folder / "models" / str(version) / "assets.extra" / "privacy.json"
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-HEAD = {"ledger": "tfartgen", "version": 2}
-
-
-def read_ledger(folder):
-    """Stretches of a ledger, below the line that says which version it has."""
-    lines = (folder / "run" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    head, *stretches = map(json.loads, lines)
-    assert head == HEAD
-    return stretches
-
-
-def write_ledger(folder, stretches):
-    lines = [json.dumps(line) + "\n" for line in (HEAD, *stretches)]
-    (folder / "run" / "ledger.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def checkpointed(folder, prefix):
-    """Values in the newest checkpoint below `prefix`, by name."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(folder / "run/checkpoints")))
-    names = [n for n in sorted(reader.get_variable_to_shape_map()) if n.startswith(prefix + "/")]
-    values = {n: reader.get_tensor(n) for n in names if n.endswith("VARIABLE_VALUE")}
-    return {name: value for name, value in values.items() if "/.OPTIMIZER_SLOT/" not in name}
-
-
-def iterations(folder):
-    [value] = checkpointed(folder, "critic_optimizer/iter").values()
-    return int(value)
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys() and first
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name])
-
-
-def all_differ(first, second):
-    assert first.keys() == second.keys() and first
-    return all(np.any(value != second[name]) for name, value in first.items())
-
-
 def snapshot(folder):
     """Content and time of every file but the logs and the lock."""
     files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
@@ -240,17 +133,18 @@ def test_promise_5_every_critic_step_is_priced_after_resume_and_adaptive_pace(fo
 
 
 def test_promise_6_a_resumed_run_spends_what_an_uninterrupted_one_does_and_no_noise_twice(
-    finished, stopped, tmp_path
+    finished, stopped, tmp_path, monkeypatch
 ):
     """Also when the ledger is ahead of the checkpoint, as after a crash between the two."""
     first, second = (copy_of(stopped, tmp_path / name) for name in ("first", "second"))
     [stretch] = read_ledger(second)
     write_ledger(second, [{**stretch, "steps": STOP + 2}])
     for folder in (first, second):
+        monkeypatch.setenv(budget_book.VARIABLE, str(folder / "book"))  # they are one run
         result = train(folder, checkpoint_minutes=EVERY_STEP)
         assert (result.steps, result.stopped_by) == (STEPS, None)
         assert_every_step_priced(folder, STEPS)
-        assert read_statement(folder) == read_statement(finished)
+        assert without_book(read_statement(folder)) == without_book(read_statement(finished))
         assert result.spent.epsilon == read_statement(finished)["epsilon"]
     assert all_differ(checkpointed(first, "critic"), checkpointed(second, "critic"))
 
@@ -267,22 +161,19 @@ def test_promise_6_a_calibrated_run_stays_within_its_budget(resumed):
     assert statement["guarantee"] == "formal"
 
 
-def _noisier(folder):
-    write_ledger(folder, [{**s, "noise_multiplier": 0.5} for s in read_ledger(folder)])
+def _less_noise_all_along(folder):
+    _less_noise_from_now(folder)
+    write_ledger(
+        folder,
+        [{**s, "noise_multiplier": s["noise_multiplier"] / 2} for s in read_ledger(folder)],
+    )
 
 
-def _more(folder):
-    [stretch] = read_ledger(folder)
-    write_ledger(folder, [{**stretch, "noise_multiplier": 0.5, "steps": 1}, stretch])
+def _no_checkpoints(folder):
+    shutil.rmtree(folder / "run" / "checkpoints")
 
 
-def _less_noise_from_now(folder):
-    path = folder / "run" / "config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "noise_multiplier": config["noise_multiplier"] / 2}))
-
-
-@pytest.mark.parametrize("tamper", [_noisier, _more, _less_noise_from_now])
+@pytest.mark.parametrize("tamper", [_less_noise_all_along, _no_checkpoints])
 def test_promise_6_a_run_that_would_exceed_its_budget_is_refused(formal, tmp_path, tamper):
     folder = copy_of(formal, tmp_path)
     tamper(folder)
@@ -291,6 +182,38 @@ def test_promise_6_a_run_that_would_exceed_its_budget_is_refused(formal, tmp_pat
     ) as error:
         train(folder, make_formal_config())
     assert_one_line(error.value, "--run_dir")
+
+
+def _noisier(folder):
+    write_ledger(folder, [{**s, "noise_multiplier": 9.0} for s in read_ledger(folder)])
+
+
+def _more(folder):
+    [stretch] = read_ledger(folder)
+    write_ledger(folder, [{**stretch, "noise_multiplier": 0.5, "steps": 1}, stretch])
+
+
+def _other_clip_norm(folder):
+    write_ledger(folder, [{**s, "clip_norm": 2.0} for s in read_ledger(folder)])
+
+
+def _less_noise_from_now(folder):
+    path = folder / "run" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "noise_multiplier": config["noise_multiplier"] / 2}))
+
+
+@pytest.mark.parametrize("tamper", [_noisier, _more, _other_clip_norm, _less_noise_from_now])
+def test_promise_12_a_ledger_of_other_noise_than_the_configuration_is_refused(
+    formal, tmp_path, tamper
+):
+    folder = copy_of(formal, tmp_path)
+    tamper(folder)
+    with pytest.raises(
+        ValueError, match=r"has critic steps of (noise_multiplier|clip_norm) "
+    ) as error:
+        train(folder, make_formal_config())
+    assert_one_line(error.value, "--run_dir", "config.json")
     assert iterations(folder) == STOP
 
 
@@ -308,7 +231,7 @@ def test_promise_6_checkpoints_do_not_make_a_shuffled_run_dearer(tmp_path):
     with at_step(0, lambda: None):
         result = train(tmp_path, config, checkpoint_minutes=EVERY_STEP)
     assert result.spent.epsilon <= 8.0
-    assert "zero out" in read_statement(tmp_path)["neighbouring_relation"]
+    assert "zero-out" in read_statement(tmp_path)["neighbouring_relation"]
 
 
 def test_promise_8_training_never_reads_the_held_out_split(finished, stopped, resumed):
@@ -385,18 +308,21 @@ def test_promise_12_epsilon_is_an_accountants_on_the_ledgers_lines(resumed):
     statement = read_statement(resumed)
     assert statement["epsilon"] == pytest.approx(by_hand, rel=2e-3)
     assert statement["delta"] == 1e-5
-    assert statement["neighbouring_relation"] == "add or remove one record"
+    assert statement["neighbouring_relation"] == accounting.RELATION
+    assert statement["num_records"] == COUNT and statement["unit"] == "one record"
+    assert any("held out" in line for line in statement["not_protected"])
     assert statement["mechanism"] == [line]
 
 
 def test_promise_12_the_statement_is_made_from_what_ran_not_from_settings(finished, tmp_path):
-    """A ledger that says that less noise was added makes a dearer statement, whatever the settings are."""
+    """A ledger that holds more steps makes a dearer statement, whatever the settings are."""
     folder = copy_of(finished, tmp_path)
     [stretch] = read_ledger(folder)
-    write_ledger(folder, [{**stretch, "noise_multiplier": 4.0}])
+    write_ledger(folder, [{**stretch, "steps": 4 * STEPS}])
     shutil.rmtree(folder / "models")
     train(folder)
     assert read_statement(folder)["epsilon"] > 1.5 * read_statement(finished)["epsilon"]
+    assert read_statement(folder)["critic_steps"] == 4 * STEPS
 
 
 def test_promise_12_a_run_without_noise_prints_no_epsilon(tmp_path):
@@ -430,7 +356,8 @@ def test_a_finished_run_does_nothing(finished):
     assert (result.steps, result.stopped_by) == (STEPS, None)
     assert snapshot(finished).keys() == before.keys()
     changed = [path.name for path, facts in snapshot(finished).items() if facts != before[path]]
-    assert set(changed) <= {"config.json"}  # written again, the same
+    # Written again, the same; the book may get to know of it.
+    assert set(changed) <= {"config.json", "budget.json"}
     shown = summary.of_training(result, make_data(), "runs/tiny", "bin/train")
     assert "nothing to do" in shown and max(map(len, shown.splitlines())) <= 80 + len(str(finished))
 
@@ -440,7 +367,7 @@ def test_a_release_that_is_gone_is_exported_again(finished, tmp_path):
     shutil.rmtree(folder / "models")
     result = train(folder)
     assert result.model_path == folder / "models" / "1" and not result.already_finished
-    assert read_statement(folder) == read_statement(finished)
+    assert without_book(read_statement(folder)) == without_book(read_statement(finished))
     assert iterations(folder) == STEPS
     assert train(folder).already_finished
 
@@ -579,8 +506,12 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(finished, tmp_path, p
     folder = copy_of(finished, tmp_path)
     damage(newest(folder, part))
     progress = make_progress(folder)
-    assert progress.restore() == STEPS - 1 == progress.steps == progress.ledger.steps
-    assert progress.notes == [f"checkpoint ckpt-{STEPS} is damaged: going back to the one before"]
+    assert progress.restore() == STEPS - 1 == progress.steps
+    damaged, owed = progress.notes
+    assert damaged == f"checkpoint ckpt-{STEPS} is damaged: going back to the one before"
+    # It was exported, so the step is owed though its work is lost.
+    assert (progress.ledger.steps, progress.lost_steps) == (STEPS, 1)
+    assert owed.startswith("1 critic step")
 
 
 def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before(finished, tmp_path):
@@ -589,8 +520,21 @@ def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before(finished, t
     result = train(folder)
     assert (result.steps, result.already_finished) == (STEPS, False)
     assert f"ckpt-{STEPS} is damaged" in result.notes[0]
+    assert sum(stretch["steps"] for stretch in read_ledger(folder)) == STEPS + 1
+    assert iterations(folder) == STEPS
+    assert read_statement(folder, 2)["critic_steps"] == STEPS + 1
+    assert read_statement(folder, 2)["epsilon"] > read_statement(finished)["epsilon"]
+    assert result.spent.epsilon == read_statement(folder, 2)["epsilon"]
+
+
+def test_a_damaged_checkpoint_of_a_run_that_exported_nothing_costs_nothing(
+    stopped, finished, tmp_path
+):
+    folder = copy_of(stopped, tmp_path)
+    truncate(newest(folder, "data"))
+    train(folder)
     assert_every_step_priced(folder, STEPS)
-    assert read_statement(folder, 2) == read_statement(finished)
+    assert read_statement(folder)["epsilon"] == read_statement(finished)["epsilon"]
 
 
 def test_no_readable_checkpoint_is_an_error(finished, tmp_path):
@@ -708,7 +652,7 @@ def test_an_unwritable_model_folder_costs_no_training(finished, tmp_path):
         training.train(make_data(), make_config(), run, bad)
     assert str(folder / "file") in str(error.value.filename)
     train(folder)
-    assert read_statement(folder) == read_statement(finished)
+    assert without_book(read_statement(folder)) == without_book(read_statement(finished))
 
 
 def test_promise_8_what_was_selected_on_private_data_is_in_the_statement(finished, tmp_path):
@@ -719,6 +663,18 @@ def test_promise_8_what_was_selected_on_private_data_is_in_the_statement(finishe
     assert read_statement(finished)["selected_on_private_data"] == []
 
 
+def test_promise_8_a_later_session_does_not_take_back_what_was_selected(tmp_path):
+    with stop_after(STOP):
+        train(tmp_path, selected_on_private_data=["the learning rate"])
+    train(tmp_path, selected_on_private_data=["the loss", "the learning rate"])
+    statement = read_statement(tmp_path)
+    assert statement["selected_on_private_data"] == ["the learning rate", "the loss"]
+    (tmp_path / "run" / "finished.json").unlink()
+    train(tmp_path)
+    again = read_statement(tmp_path, 2)
+    assert again["selected_on_private_data"] == ["the learning rate", "the loss"]
+
+
 def test_an_unwritable_model_folder_shows_before_training(tmp_path):
     (tmp_path / "file").write_text("a regular file")
     with at_step(1, lambda: pytest.fail("a critic step ran")), pytest.raises(OSError) as error:
@@ -727,7 +683,7 @@ def test_an_unwritable_model_folder_shows_before_training(tmp_path):
 
 
 def test_data_too_large_for_memory_are_refused_with_what_to_do(tmp_path):
-    huge = Split(10**9, _held_out_is_read)
+    huge = Split(10**9, held_out_is_read)
     data = PrivateData("huge", (64, 64, 3), ("a", "b"), huge, huge)
     with pytest.raises(ValueError, match="huge takes 11444.1 GiB.*--sampling=shuffle") as error:
         train(tmp_path, data=data)

@@ -88,9 +88,9 @@ def write(
     )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / PICTURE_FILE, picture)
+    write_atomically(folder / PICTURE_FILE, picture, private=True)
     content = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / LIST_FILE, content)
+    write_atomically(folder / LIST_FILE, content, private=True)
     return document
 
 

@@ -190,17 +190,34 @@ def compose(stretches: Iterable[Stretch]) -> dp_accounting.DpEvent:
     )
 
 
+def excess(stretches: Iterable[Stretch], over: Iterable[Stretch]) -> list[Stretch]:
+    """The steps of `stretches` that are not in `over`, mechanism by mechanism."""
+    left = _steps_of(stretches)
+    left.subtract(_steps_of(over))
+    return [dataclasses.replace(each, steps=steps) for each, steps in left.items() if steps > 0]
+
+
+def _steps_of(stretches: Iterable[Stretch]) -> collections.Counter[Stretch]:
+    steps: collections.Counter[Stretch] = collections.Counter()
+    for stretch in stretches:
+        steps[dataclasses.replace(stretch, steps=0)] += stretch.steps
+    return steps
+
+
 class Ledger:
     """Stretches in the order in which they ran, on file as one JSON line each, below a line with the version.
 
     Attributes:
       stretches: what ran.
       version: of the file that was read; a ledger without a line for it is of version 1.
+      exported: whether anything that these steps made was published, or may have been; from then on no step is forgotten.
     """
 
-    def __init__(self, stretches: Iterable[Stretch] = (), version: int = VERSION):
+    def __init__(
+        self, stretches: Iterable[Stretch] = (), version: int = VERSION, exported: bool = False
+    ):
         """Holds what ran already."""
-        self.stretches, self.version = list(stretches), version
+        self.stretches, self.version, self.exported = list(stretches), version, exported
 
     @property
     def steps(self) -> int:
@@ -216,17 +233,25 @@ class Ledger:
           OSError: the file cannot be read.
         """
         lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        version = _version(lines[0], path) if lines else VERSION
-        first = 1 if version == 1 else 2
+        head = _head(lines[0], path) if lines else {"version": VERSION}
+        first = 1 if head["version"] == 1 else 2
         stretches = [_parse(line, path, n) for n, line in enumerate(lines[first - 1 :], first)]
-        return cls(stretches, version)
+        return cls(stretches, head["version"], bool(head.get("exported")))
 
-    def truncate(self, steps: int) -> None:
-        """Forgets the critic steps that came after that many; other stages stay."""
+    def truncate(self, steps: int, *, embedding_released: bool = True) -> None:
+        """Forgets the critic steps that came after that many, and a mean embedding that nobody holds.
+
+        Formal guarantee: only what died with its process may be forgotten: nothing that came of it was, or can be, published.
+
+        Raises:
+          ValueError: something was published.
+        """
+        if self.exported:
+            raise ValueError("a ledger of what was exported is never cut")
         kept, left = [], steps
         for stretch in self.stretches:
             if stretch.stage != CRITIC:
-                kept.append(stretch)
+                kept += [stretch] * embedding_released
                 continue
             taken = min(left, stretch.steps)
             if taken:
@@ -253,10 +278,13 @@ class Ledger:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the ledger; a reader sees the old one or the new one, whole."""
-        head = [] if self.version == 1 else [{"ledger": "tfartgen", "version": self.version}]
-        rows = [*head, *(stretch.as_json() for stretch in self.stretches)]
+        head: dict[str, Any] = {"ledger": "tfartgen", "version": self.version}
+        if self.exported:
+            head["exported"] = True
+        heads = [] if self.version == 1 else [head]
+        rows = [*heads, *(stretch.as_json() for stretch in self.stretches)]
         lines = [json.dumps(row, default=_plain) for row in rows]
-        write_atomically(pathlib.Path(path), "".join(f"{line}\n" for line in lines))
+        write_atomically(pathlib.Path(path), "".join(f"{line}\n" for line in lines), private=True)
 
 
 def _plain(number: Any) -> Any:
@@ -264,24 +292,24 @@ def _plain(number: Any) -> Any:
     return number.item()
 
 
-def _version(line: str, path: str | os.PathLike[str]) -> int:
-    """Of a ledger, by its first line.
+def _head(line: str, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The first line of a ledger; one of version 1 has none.
 
     Raises:
-      ValueError: it is of a later one.
+      ValueError: it is of a later version.
     """
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
-        return 1  # whoever parses it says what is wrong
+        return {"version": 1}  # whoever parses it says what is wrong
     if not isinstance(fields, dict) or "ledger" not in fields:
-        return 1
+        return {"version": 1}
     if fields.get("version") != VERSION:
         raise ValueError(
             f"{path} is a ledger of version {fields.get('version')!r}, and this is tfartgen for versions 1 and {VERSION}; "
             "install the tfartgen that wrote it"
         )
-    return VERSION
+    return fields
 
 
 def _parse(line: str, path: str | os.PathLike[str], number: int) -> Stretch:

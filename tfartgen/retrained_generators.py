@@ -131,7 +131,7 @@ def train_and_draw(job: Job) -> Draw:
     shape = (height, width, channels)
     data = PrivateData(job.dataset, shape, job.class_names, train, nothing)
     folder, config = job.training_folder, TrainConfig(**job.train_settings)
-    result = training.train(data, config, folder / "run", folder / "model")
+    result = training.train(data, config, folder / "run", folder / "model", throwaway=True)
     if result.model_path is None:
         raise KeyboardInterrupt
     model = artificial.LocalModel(result.model_path)

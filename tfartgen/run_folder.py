@@ -3,13 +3,17 @@
 
     config.json      settings and identity of the data, written once
     ledger.jsonl     stretches of private steps, for the accountant
+    budget.json      its entry in the budget book, and budget.records
+    choices.json     what was chosen by looking at the private data, in any session
     checkpoints/     networks, both optimizers, counters
     tensorboard/     logs
     finished.json    where the release went
 
-The ledger is written before the checkpoint that it belongs to, so that a checkpoint never holds a step which
-the ledger does not. Work after the last checkpoint dies with its process, before anything of it is released;
-doing it again draws fresh batches and fresh noise, and the ledger is cut back to the checkpoint.
+The ledger is written before the checkpoint that it belongs to, and the first checkpoint before the first private step, so that a
+checkpoint never holds a step which the ledger does not, and a ledger without checkpoints is one whose checkpoints were removed.
+Work after the last checkpoint dies with its process, before anything of it is released; doing it again draws fresh batches
+and fresh noise, and the ledger is cut back to the checkpoint. It is cut no more once anything was exported, nor where the
+checkpoints are gone: then what it holds is owed. All files are for their owner alone.
 """
 
 from __future__ import annotations
@@ -21,13 +25,14 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
 
 from tfartgen.accounting import Ledger, Stretch
 from tfartgen.ledger import VERSION
-from tfartgen.whole_files import write_atomically
+from tfartgen.whole_files import for_owner_only, write_atomically
 
 _MISSING = "<missing>"
 
@@ -53,8 +58,10 @@ class RunFolder:
         """
         self.path = pathlib.Path(path)
         self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        with for_owner_only():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        os.chmod(self.path, 0o700)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -116,6 +123,15 @@ class RunFolder:
         """Stores the configuration."""
         self._write_json("config.json", config)
 
+    def add_choices(self, choices: Sequence[str]) -> list[str]:
+        """What was chosen by looking at the private data: what earlier sessions said, and this one."""
+        stored = self._read_json("choices.json") or {"selected_on_private_data": []}
+        before = list(stored["selected_on_private_data"])
+        together = list(dict.fromkeys([*before, *choices]))
+        if together != before:
+            self._write_json("choices.json", {"selected_on_private_data": together})
+        return together
+
     def finished(self) -> Optional[dict[str, Any]]:
         """What `write_finished` stored, None before the end."""
         return self._read_json("finished.json")
@@ -136,7 +152,7 @@ class RunFolder:
             ) from None
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
-        write_atomically(self.path / name, json.dumps(value, indent=2) + "\n")
+        write_atomically(self.path / name, json.dumps(value, indent=2) + "\n", private=True)
 
 
 class Progress:
@@ -149,18 +165,21 @@ class Progress:
           folder: the run.
           keep: how many checkpoints stay.
           **tracked: what a checkpoint holds; `critic_optimizer` among it, whose `iterations` count critic steps, and
-            `warm_start_optimizer` if there is a warm start.
+            `warm_start_optimizer` and `matching` if there is a warm start.
         """
         self._optimizer = tracked["critic_optimizer"]
         optimizers = [
             tracked[key] for key in ("critic_optimizer", "warm_start_optimizer") if key in tracked
         ]
         self._counters = [optimizer.iterations for optimizer in optimizers]
+        self._released = tracked["matching"].released if "matching" in tracked else None
         self._recorded = False  # whether this session is in the ledger
+        self._exported = folder.finished() is not None
         self._ledger_path = folder.path / "ledger.jsonl"
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(**tracked), str(folder.path / "checkpoints"), max_to_keep=keep
         )
+        self._lost_before = 0  # critic steps of the ledger that no checkpoint holds
         self.ledger = Ledger()
         self.notes: list[str] = []
 
@@ -169,11 +188,21 @@ class Progress:
         """Critic steps taken, by the optimizer's own count."""
         return int(self._optimizer.iterations.numpy())
 
+    @property
+    def lost_steps(self) -> int:
+        """Critic steps of the ledger whose work is lost: spent, and in no network."""
+        return self._lost_before
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one, of whatever step."""
+        return bool(self._manager.checkpoints)
+
     def restore(self) -> int:
-        """Goes back to the newest checkpoint that can be read, and cuts the ledger to it.
+        """Goes back to the newest checkpoint that can be read, and cuts the ledger to it if nothing was exported.
 
         Returns:
-          Critic steps taken, 0 when there is no checkpoint yet. `notes` says what could not be read.
+          Critic steps taken, 0 when there is no checkpoint yet. `notes` says what could not be read, and what is owed.
 
         Raises:
           ValueError: there are checkpoints and none can be read, or the ledger lacks steps that one holds.
@@ -188,6 +217,14 @@ class Progress:
                 f"no checkpoint in {self._manager.directory} can be read; restore the folder from a copy, or start a new "
                 "run with another --run_dir"
             )
+        if self._ledger_path.exists():
+            self.ledger = Ledger.read(self._ledger_path)
+            self._exported |= self.ledger.exported
+            self._lost_before = self.ledger.steps
+            if self.ledger.stretches:
+                self.notes.append(
+                    "the checkpoints of this run are gone: it starts anew, and what its ledger holds is owed all the same"
+                )
         return 0
 
     def _try_restore(self, checkpoint: str) -> bool:
@@ -213,22 +250,42 @@ class Progress:
                 f"{self._ledger_path} accounts for {self.ledger.steps} critic steps, the checkpoint for {self.steps}; "
                 "restore the ledger, or start a new run with another --run_dir"
             )
-        self.ledger.truncate(self.steps)
+        self._exported |= self.ledger.exported
+        if not self._exported:
+            released = self._released is None or bool(self._released.numpy())
+            self.ledger.truncate(self.steps, embedding_released=released)
+            return
+        self.ledger.exported = True
+        self._lost_before = self.ledger.steps - self.steps
+        if self._lost_before:
+            self.notes.append(
+                f"{self._lost_before:,} critic steps of this run were exported and their checkpoint is lost: they are owed all "
+                "the same"
+            )
 
-    def save(self, template: Stretch) -> None:
+    def seal(self) -> None:
+        """Marks the ledger as that of something exported, before it is: from now on no line of it is cut."""
+        self._exported = self.ledger.exported = True
+        self.ledger.write(self._ledger_path)
+
+    def save(
+        self, template: Stretch, tell: Callable[[Ledger], object] = lambda ledger: None
+    ) -> None:
         """Writes ledger, then checkpoint.
 
         Args:
           template: the stretch that is running; its steps are what the ledger does not hold yet.
+          tell: called before both: whoever counts what ran should not learn less than the ledger does.
 
         Raises:
           OSError: no space, or no permission; what was saved before is still there.
         """
-        new_steps = self.steps - self.ledger.steps
+        new_steps = self.steps + self._lost_before - self.ledger.steps
         if new_steps:
             stretch = dataclasses.replace(template, steps=new_steps)
             self.ledger.record(stretch, continues=self._recorded)
             self._recorded = True
+        tell(self.ledger)
         self.ledger.write(self._ledger_path)
         try:
             number = sum(int(counter.numpy()) for counter in self._counters)

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from tfartgen import _validate, accounting, ledger, noise_limits
+from tfartgen import _validate, accounting, deltas, ledger, noise_limits
 from tfartgen.artificial import LabelPolicy
 from tfartgen.rounding import upwards
 
@@ -28,9 +28,11 @@ NOT_PROTECTED = (
     "the number of training records",
     "the shape of the images, the number of classes and their names",
     "people with several records: the guarantee is for one record, and grows with their number",
+    "records that were held out: training did not read them, so the guarantee does not speak of them",
     "what the records have in common, which is what the generator is for",
     "whatever else is released from the same records: another model, or another noised class histogram, adds to "
     "the cost",
+    "that other counted releases share records with this one, where the statement lists some",
 )
 
 #: How exact noise and a critic's draws differ from what is priced.
@@ -78,6 +80,9 @@ def privacy_statement(
     void_reasons: Sequence[str] = (),
     budget_epsilon: Optional[float] = None,
     version: int = ledger.VERSION,
+    num_records: Optional[int] = None,
+    lost_steps: int = 0,
+    earlier: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """States what the steps that ran have cost.
 
@@ -95,6 +100,9 @@ def privacy_statement(
       void_reasons: why there is no guarantee whatever the figures; empty if there is none.
       budget_epsilon: what epsilon must not exceed; None without a budget.
       version: the ledger's; 1 for what ran before the limits of draws were priced.
+      num_records: n, the unit's public number in training, against which delta is held; None where it is not known.
+      lost_steps: critic steps of the ledger whose work is lost (a damaged checkpoint, say), and which were spent all the same.
+      earlier: what else was released from the same records, see `budget_book.Reservation.earlier`; None if nobody counted.
 
     Returns:
       A dictionary of plain values, ready for `json.dump`; no infinity or NaN in it, null instead.
@@ -109,12 +117,12 @@ def privacy_statement(
             "a stretch without coordinates has no price in this version; it is tfartgen 0.1's (SECURITY.md): train again"
         )
     recorded = accounting.Ledger(stretches).steps
-    if recorded != critic_steps:
+    if recorded != critic_steps + lost_steps:
         raise ValueError(
-            f"the ledger has {recorded} critic steps and the optimizer counted {critic_steps}: no epsilon can be "
+            f"the ledger has {recorded} critic steps and the optimizer counted {critic_steps + lost_steps}: no epsilon can be "
             "stated; train again in a new --run_dir"
         )
-    figures = _figures(stretches, delta, version)
+    figures = _figures(stretches, delta, version, num_records)
     spent = math.inf if figures["epsilon"] is None else figures["epsilon"]
     if budget_epsilon is not None and not spent <= budget_epsilon:
         raise ValueError(
@@ -127,7 +135,9 @@ def privacy_statement(
             **(_void(figures) if void_reasons else figures),
             "budget_epsilon": budget_epsilon,
             "unit": unit,
-            "critic_steps": critic_steps,
+            **({} if num_records is None else {"num_records": num_records}),
+            **_warned(delta, num_records),
+            "critic_steps": recorded,
             "mechanism": [stretch.as_json() for stretch in stretches],
             "label_policy": None,
             "public_sources": list(public_sources),
@@ -137,6 +147,7 @@ def privacy_statement(
             "random_number_caveats": _caveats(stretches, version),
             "data_set": None,
             "files": {},
+            **({} if earlier is None else {"earlier_releases": dict(earlier)}),
         }
     )
 
@@ -181,15 +192,42 @@ def dataset_statement(
     return _with_headline({**statement, **repriced(statement)})
 
 
+def _warned(delta: float, num_records: Optional[int]) -> dict[str, Any]:
+    warning = deltas.warning(delta, num_records)
+    return {} if warning is None else {"warnings": [warning]}
+
+
 def repriced(statement: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a statement, computed from its mechanisms alone."""
-    stretches = stated_stretches(statement)
+    stretches = _all_stretches(statement)
+    figures = _figures(
+        stretches, statement["delta"], statement["version"], statement.get("num_records")
+    )
+    return _void(figures) if statement["void_reasons"] else figures
+
+
+def joint_epsilon(statement: Mapping[str, Any]) -> Optional[float]:
+    """Of this release and all earlier ones that it counts, at the same delta: their ledgers compose, epsilons do not.
+
+    Returns:
+      None where there is none: a step without noise, noise small beside the limit of its draws, a release that is void, or one
+      of tfartgen 0.1, whose noise has no proven price.
+    """
+    earlier = statement["earlier_releases"]
+    releases = earlier["releases"]
+    if statement["void_reasons"] or any(each["version"] == 1 for each in (statement, *releases)):
+        return None
+    stretches = _all_stretches(statement)
+    for each in releases:
+        stretches += [accounting.Stretch.from_json(fields) for fields in each["mechanism"]]
+    return _finite(accounting.epsilon(stretches, statement["delta"]))
+
+
+def _all_stretches(statement: Mapping[str, Any]) -> list[accounting.Stretch]:
+    """What ran, the class histogram too."""
     policy = label_policy(statement)
     histogram = None if policy is None else policy.stretch()
-    if histogram is not None:
-        stretches.append(histogram)
-    figures = _figures(stretches, statement["delta"], statement["version"])
-    return _void(figures) if statement["void_reasons"] else figures
+    return [*stated_stretches(statement), *([] if histogram is None else [histogram])]
 
 
 def stated_stretches(statement: Mapping[str, Any]) -> list[accounting.Stretch]:
@@ -220,12 +258,17 @@ def _caveats(stretches: Sequence[accounting.Stretch], version: int) -> list[str]
     return [*exact, *critic]
 
 
-def _figures(stretches: Sequence[accounting.Stretch], delta: float, version: int) -> dict[str, Any]:
+def _figures(
+    stretches: Sequence[accounting.Stretch],
+    delta: float,
+    version: int,
+    num_records: Optional[int],
+) -> dict[str, Any]:
     if version == 1:
         stretches = [dataclasses.replace(s, coordinates=None, grid=None) for s in stretches]
     # Rounded to digits that people can read; each is priced at the delta that is stated.
-    deltas = [delta, *(float(f"{delta / part:.12g}") for part in (10, 100))]
-    rows = [accounting.spent(stretches, each) for each in deltas]
+    shown = [delta, *(float(f"{delta / part:.12g}") for part in (10, 100))]
+    rows = [accounting.spent(stretches, each, num_records) for each in shown]
     spent = rows[0]
     return {
         "guarantee": "formal" if spent.is_meaningful else "none",
@@ -242,7 +285,7 @@ def _figures(stretches: Sequence[accounting.Stretch], delta: float, version: int
             for row in rows
         ],
         **({} if version == 1 else _of_limits(spent)),
-        "kl_bound": _finite(accounting.kl_bound(stretches)),
+        "kl_bound": _kl_bound(stretches, spent, version),
         "neighbouring_relation": spent.relation,
         "accountant": {
             "name": spent.accountant,
@@ -250,6 +293,14 @@ def _figures(stretches: Sequence[accounting.Stretch], delta: float, version: int
             "version": spent.version,
         },
     }
+
+
+def _kl_bound(
+    stretches: Sequence[accounting.Stretch], spent: accounting.Spent, version: int
+) -> Optional[float]:
+    """None where the limits of the draws leave no epsilon: that of ideal noise says nothing of what ran then."""
+    limited = version > 1 and not math.isfinite(spent.epsilon)
+    return None if limited else _finite(accounting.kl_bound(stretches))
 
 
 def _of_limits(spent: accounting.Spent) -> dict[str, Any]:
@@ -275,6 +326,10 @@ def _finite(value: float) -> Optional[float]:
 def _with_headline(statement: Mapping[str, Any]) -> dict[str, Any]:
     """The statement headed by its line for people, in the types that reading the file gives."""
     rest = {key: value for key, value in statement.items() if key != "headline"}
+    if "earlier_releases" in rest:
+        joint = {"joint_epsilon": joint_epsilon(rest), "joint_delta": rest["delta"]}
+        rest = {**rest, "earlier_releases": {**rest["earlier_releases"], **joint}}
+        statement = rest
     return json.loads(json.dumps({"headline": headline(statement), **rest}, allow_nan=False))
 
 
@@ -292,7 +347,10 @@ def headline(statement: Mapping[str, Any]) -> str:
                 f"delta = {statement['delta']:g} (ideal noise would give {upwards(statement['ideal_epsilon'])})"
             )
         return f"No formal privacy guarantee: {why}, so epsilon is unbounded."
-    figures = f"epsilon = {upwards(epsilon)} at delta = {statement['delta']:g}"
+    figures = f"epsilon = {upwards(epsilon)} at delta = {deltas.shown(statement['delta'])}"
+    warning = deltas.warning(statement["delta"], statement.get("num_records"))
+    if not deltas.guarantees(statement["delta"], statement.get("num_records")):
+        return f"No formal privacy guarantee: {warning}. By the accountant, {figures}."
     if statement["guarantee"] != "formal":
         return f"No useful worst-case guarantee: {figures} is too large to protect {unit}."
     policy = statement["label_policy"]
@@ -302,7 +360,21 @@ def headline(statement: Mapping[str, Any]) -> str:
     if statement["selected_on_private_data"]:
         but = " The choices listed as selected on private data are not covered."
     relation = statement["neighbouring_relation"]
-    return f"Differentially private for {unit} ({relation}): {figures}.{but}"
+    return f"Differentially private for {unit} ({relation}): {figures}.{together(statement)}{but}"
+
+
+def together(statement: Mapping[str, Any]) -> str:
+    """A sentence on this and earlier releases from the same records, behind a blank; empty where there are none."""
+    earlier = statement.get("earlier_releases")
+    if earlier is None or not earlier["releases"]:
+        return ""
+    releases, joint = earlier["releases"], earlier["joint_epsilon"]
+    others = f"what else these records have spent, or may have ({len(releases)} listed)"
+    if joint is None:
+        old = any(each["version"] == 1 for each in releases)
+        why = "some of it is of tfartgen 0.1 and not proven" if old else "epsilon is unbounded"
+        return f" Together with {others} there is no guarantee: {why}."
+    return f" Together with {others}: epsilon = {upwards(joint)} at delta = {deltas.shown(earlier['joint_delta'])}."
 
 
 def validate_statement(statement: Any) -> list[str]:

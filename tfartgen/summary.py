@@ -107,7 +107,7 @@ def _steps_lines(result: RunResult, data: PrivateData) -> list[str]:
 
 
 def _privacy_lines(result: RunResult) -> list[str]:
-    text = result.spent.explanation
+    text = result.spent.explanation + result.together
     if result.void_reasons:
         text = f"VOID: {'; '.join(result.void_reasons)}. No guarantee."
     return textwrap.wrap(text, _WIDTH, initial_indent="Privacy:   ", subsequent_indent=" " * 11)

@@ -188,7 +188,9 @@ class Sweep:
 
     def _point(self, name: str, value: float, config: TrainConfig) -> dict[str, Any]:
         folder = self._folder / "points" / f"{name}-{self._digest(config)}"
-        result = training.train(self._private, config, folder / "run", folder / "model")
+        result = training.train(
+            self._private, config, folder / "run", folder / "model", throwaway=True
+        )
         if result.model_path is None:
             raise KeyboardInterrupt  # a signal stopped it; it is saved
         epsilon = result.spent.epsilon if math.isfinite(result.spent.epsilon) else None

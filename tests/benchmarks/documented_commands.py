@@ -121,6 +121,7 @@ class Workspace:
             "PYTHONPATH": str(_documented.REPOSITORY),
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
             "TFDS_DATA_DIR": str(self._data_dir),
+            "TFARTGEN_BUDGET_BOOK": str(folder / "budget_book"),
         }
         self._data_dir.mkdir()
         if data_dir:
