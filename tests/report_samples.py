@@ -12,11 +12,23 @@ import scripts
 from evaluation_samples import write_release
 
 from tfartgen import data, papers
+from tfartgen.released_data import ReleasedData
 
 RESULTS = scripts.ROOT / "docs" / "results"
 #: Where MNIST may lie, in TFDS's form.
 MNIST = scripts.ROOT.parent / "shared" / "data" / "tensorflow_datasets" / "mnist"
 FILES = ("evaluation.json", "privacy_estimate.json", "inversion.json", "membership.json")
+
+
+#: What a statement says of the data set of `stating`.
+DATA_SET = {
+    "name": "zeros_and_ones",
+    "format": "npz",
+    "num_examples": 4,
+    "image_shape": (8, 8, 1),
+    "class_names": ("0", "1"),
+    "seed": 0,
+}
 
 
 def drawn(folder: pathlib.Path, model: str, count: int) -> str:
@@ -45,6 +57,14 @@ def documents(name: str, folder: pathlib.Path, digest: str) -> pathlib.Path:
             release["digest"] = digest
         (folder / file).write_text(json.dumps(content), encoding="utf-8")
     return folder
+
+
+def stating(statement: Any) -> ReleasedData:
+    """A release of four images with this statement, in memory."""
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8, 1)
+    labels = np.array([0, 1, 0, 1], np.int32)
+    folder, names = "artificial/zeros_and_ones", ("0", "1")
+    return ReleasedData("zeros_and_ones", folder, images, labels, names, statement, "a" * 64)
 
 
 def zeros_and_ones() -> data.PrivateData:

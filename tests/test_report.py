@@ -9,7 +9,10 @@ import html
 import io
 import json
 import math
+import os
+import pathlib
 import re
+import stat
 
 import numpy as np
 import pytest
@@ -29,7 +32,8 @@ from tfartgen import (
     report_private,
     statement,
 )
-from tfartgen.rounding import downwards
+from tfartgen.artificial import LabelPolicy
+from tfartgen.rounding import downwards, upwards
 
 #: Of the release that the committed documents of MNIST are about.
 MNIST_DIGEST = "7e666e49d6d60fbc8e043e3b9b7737efb0bb26537a59185ecef3dc5e85050fb4"
@@ -225,7 +229,7 @@ def test_the_figures_are_those_of_the_documents(study, pages):
         assert f"{100 * row['accuracy']['mean']:.2f} ± " in text
     estimate = json.loads((study.results / "privacy_estimate.json").read_text())
     for row in estimate["mu"]:
-        assert f"{row['bounds']['saw_yang_mo']['per_release']:.3g}" in text
+        assert upwards(row["bounds"]["saw_yang_mo"]["per_release"], 3) in text
     assert study.release.digest in text
 
 
@@ -266,6 +270,31 @@ def test_a_bound_that_was_refused_says_why(bare):
     public = report.write(bare.report(), bare.output)[0].read_text()
     assert "0.01: too few records &lt;5" in public
     assert ">0.01</th><td>-</td><td>-</td><td>-</td>" in public
+
+
+def test_promise_18_the_private_page_is_for_its_owner_alone_and_the_public_one_is_not(
+    tmp_path, monkeypatch
+):
+    """Its temporary copy, too, from the first byte on."""
+    made = report.Report(report_samples.stating(drawn()), {}, None)
+    seen, replace = {}, os.replace
+
+    def look(source, target):
+        seen[pathlib.Path(target).name] = mode(source)
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    before = os.umask(0o022)
+    try:
+        public, private = report.write(made, tmp_path / "report.html")
+    finally:
+        os.umask(before)
+    assert seen == {"PRIVATE_report.html": 0o600, "report.html": 0o644}
+    assert mode(private) == 0o600 and mode(public) == 0o644
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
 
 
 def test_no_absolute_path_is_published(bare):
@@ -365,6 +394,11 @@ def test_exposed_records_that_do_not_exist_are_refused(study):
     listed = dataclasses.replace(found, content=exposure(study.release.digest, (10**6, 0, False)))
     with pytest.raises(ValueError, match=r"PRIVATE_most_exposed\.json names record 1000000"):
         report_private.exposed_section(study.release, records, listed, [])
+
+
+def drawn():
+    """The statement of a data set."""
+    return statement.dataset_statement(formal(), report_samples.DATA_SET, LabelPolicy.uniform(2))
 
 
 def formal(epsilon=1.0, **changes):

@@ -12,6 +12,7 @@ import pytest
 import report_samples
 
 from tfartgen import report_figures
+from tfartgen.report_standing import LossBound
 
 
 def document(file, name="mnist"):
@@ -68,10 +69,14 @@ def test_a_bound_that_was_refused_everywhere_has_no_chart():
     assert report_figures.mu(refused) is not None
 
 
-def test_what_is_proven_is_drawn_where_it_is_near():
-    proven = document("privacy_estimate", "mnist_eps1")
-    assert "proven, for every record" in report_figures.mu(proven)
-    assert "proven" not in report_figures.mu(document("privacy_estimate"))
+def test_what_the_accountant_bounds_is_drawn_where_it_is_near_and_called_what_it_is():
+    content = document("privacy_estimate", "mnist_eps1")
+    nats = content["formal"]["kl_bound"]
+    assert "proven, for every record" in report_figures.mu(content, LossBound(nats, True))
+    of_ideal = report_figures.mu(content, LossBound(nats, False))
+    assert "accounted, with ideal noise" in of_ideal and "proven" not in of_ideal
+    for far in (None, LossBound(1e9, True)):
+        assert "proven" not in report_figures.mu(document("privacy_estimate"), far)
 
 
 def test_a_higher_rate_is_further_right():

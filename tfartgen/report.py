@@ -96,8 +96,8 @@ class Report:
         return Page(
             title=f"Artificial data in place of {release.name}: a report",
             lead=(
-                f"{len(release.images):,} artificial labelled images, and what is known about them: what is proven of the people "
-                "behind the private records, what was measured, what attackers got, and what the images are good for."
+                f"{len(release.images):,} artificial labelled images, and what is known about them: what is guaranteed of the private "
+                "records and what is not, what was measured, what attackers got, and what the images are good for."
             ),
             sections=[
                 self._summary(),
@@ -141,7 +141,12 @@ class Report:
                 powerless += report_summary.powerless(content) if kind == "membership" else []
         missing = report_summary.missing_kinds(self._documents)
         return report_summary.section(
-            self._release.statement, known, powerless, self._copies, missing
+            self._release.statement,
+            known,
+            powerless,
+            self._copies,
+            missing,
+            measured=bool({*self._documents} - {"exposure"}),  # which is for the other page
         )
 
     @property
@@ -162,7 +167,12 @@ class Report:
         for kind, content in self._documents.items():
             with _damage(self._found[kind]):
                 listed += _measured(KINDS[kind].title, content)
-        return Bullets("Measured:", listed) if listed else Text(["Nothing was measured."])
+        if listed:
+            return Bullets("Measured:", listed)
+        if self._documents:
+            return Text(["The documents do not say where and when they were made."])
+        nothing = "Nothing was measured." if self._copies is None else "Copies alone were counted."
+        return Text([nothing])
 
     def _attacks(self) -> list[Block]:
         blocks: list[Block] = []
@@ -175,6 +185,10 @@ class Report:
         if kind not in self._documents:
             return [self._missing(kind)]
         with _damage(self._found[kind]):
+            if kind == "privacy_estimate":
+                return report_evidence.estimate_blocks(
+                    self._documents[kind], self._release.statement
+                )
             return _EVIDENCE[kind](self._documents[kind])
 
     def _missing(self, kind: str) -> Missing:
@@ -207,7 +221,6 @@ _ATTACKS = {
 }
 
 _EVIDENCE: Mapping[str, Callable[[Mapping[str, Any]], list[Block]]] = {
-    "privacy_estimate": report_evidence.estimate_blocks,
     "membership": report_evidence.membership_blocks,
     "inversion": report_evidence.inversion_blocks,
     "audit": report_evidence.audit_blocks,
@@ -219,7 +232,7 @@ def write(report: Report, output: pathlib.Path) -> list[pathlib.Path]:
     """Writes both pages: `output`, and beside it the private one.
 
     Returns:
-      The paths; the public page's first.
+      The paths; the public page's first. The private one is for its owner alone, whatever the umask.
 
     Raises:
       OSError: no space, or no permission.
@@ -230,7 +243,7 @@ def write(report: Report, output: pathlib.Path) -> list[pathlib.Path]:
     _refuse_paths(public)
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(PRIVATE_PREFIX + output.name)
-    write_atomically(beside, private)
+    write_atomically(beside, private, private=True)
     write_atomically(output, public)
     return [output, beside]
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from tfartgen import (
     evaluation_tables,
@@ -12,18 +12,28 @@ from tfartgen import (
     membership_tables,
     privacy_estimate_tables,
     report_figures,
+    report_standing,
+    statement,
 )
-from tfartgen.evaluation_tables import Table
+from tfartgen.evaluation_tables import METHOD_NAMES, Table
 from tfartgen.report_blocks import Block, Bullets, Chart, Facts, Figures, Text
+from tfartgen.report_standing import LossBound, given
+from tfartgen.rounding import downwards, upwards
 
 Document = Mapping[str, Any]
 
 
-def estimate_blocks(document: Document) -> list[Block]:
-    """The empirical estimate: what was found, how far it can be trusted, and beside what it stands."""
+def estimate_blocks(document: Document, stated: Document) -> list[Block]:
+    """The empirical estimate: what was found, how far it can be trusted, and beside what it stands.
+
+    Args:
+      document: of the estimate.
+      stated: the release's privacy statement.
+    """
     examples, controls = document["release"]["num_examples"], document["controls"]
-    interval = privacy_estimate_tables.interval(*document["members_to_controls_interval"])
+    interval = ratio_interval(*document["members_to_controls_interval"])
     ratio = privacy_estimate_tables.ratio(document["members_to_controls"])
+    bound = report_standing.loss_bound(stated)
     blocks: list[Block] = [
         Text(
             [
@@ -41,43 +51,62 @@ def estimate_blocks(document: Document) -> list[Block]:
                     "Beside records not trained on",
                     f"{ratio} times theirs (99%: {interval}), {controls['count']:,} of each",
                 ),
-                ("Records beyond what samples resolve", f"{document['saturated_share']:.2%}"),
+                (
+                    "Records beyond what samples resolve",
+                    f"{upwards(100 * document['saturated_share'], 3)}%",
+                ),
             ]
         ),
         Text([_members_and_controls(document)]),
     ]
-    chart = report_figures.mu(document)
+    chart = report_figures.mu(document, bound)
     if chart is not None:
         blocks.append(
             Chart(
-                "Losses that all but a share of the records stay below, for the whole release",
+                "What all but a share of the records are estimated to lose at most, for the whole release",
                 "The bound falls as the share of records that may exceed it grows; the numbers are in the table.",
                 chart,
             )
         )
-    blocks += [
-        *_mu(document, examples),
+    said = "and what tfartgen 0.1 stated, which is not proven:"
+    if not statement.stated_before(stated):
+        said = "and what the accountant says:"
+    return [
+        *blocks,
+        *_mu(document, examples, bound),
         *_calibration(document),
-        Bullets("Beside what is proven:", privacy_estimate_tables.formal(document)),
+        Bullets(f"Beside what an attack shows, {said}", privacy_estimate_tables.formal(document)),
     ]
-    return blocks
 
 
 def _mean_loss(document: Document, examples: int) -> str:
-    least = "at least " if document["mean_is_at_least"] else ""
+    """Rounded up, as what is bounded, or down, as what is at least so much; its range to both sides."""
+    at_least = document["mean_is_at_least"]
     mean, low, high = (
         examples * document[key] for key in ("mean_loss", "mean_loss_low", "mean_loss_high")
     )
-    return f"{least}{mean:.3g} nats (range {low:.3g} to {high:.3g}) for {examples:,} examples"
+    told = f"at least {downwards(mean)}" if at_least else upwards(mean, 3)
+    more = " or more" if at_least else ""
+    return f"{told} nats (range {downwards(low)} to {upwards(high, 3)}{more}) for {examples:,} examples"
+
+
+def ratio_interval(low: float, high: float) -> str:
+    """Of ratios of losses, rounded to both sides; one that is open above is told by its lower end."""
+    if privacy_estimate_tables.ratio(high).endswith("or more"):
+        if privacy_estimate_tables.ratio(low).endswith("or more"):
+            return privacy_estimate_tables.ratio(low)
+        return f"{downwards(low)} or more"
+    return f"{downwards(low)} to {upwards(high, 3)}"
 
 
 def _members_and_controls(document: Document) -> str:
+    """What the interval says; the ratio itself says nothing more."""
     low, high = document["members_to_controls_interval"]
     if low > 1:
         return (
             "Training records lose more than records that were not trained on. Either the release holds something of its own "
             "records, beyond what they share with others, or the two groups differ by themselves; the controls of the membership "
-            "attacks tell whether they do."
+            "attacks, where these were run, tell whether they do."
         )
     if high < 1:
         return (
@@ -85,24 +114,23 @@ def _members_and_controls(document: Document) -> str:
             "differ by themselves, and then they say little about each other."
         )
     return (
-        "Training records lose no more than records that were not trained on, as far as this many of each can tell: what is "
-        "estimated here is mostly the population, not its members."
+        f"Whether training records lose more than records that were not trained on, so many of each cannot tell: it may be "
+        f"{ratio_interval(low, high)} times as much. So this neither shows nor excludes that the release holds something of its own "
+        "records beyond what they share with others."
     )
 
 
-def _mu(document: Document, examples: int) -> list[Block]:
+def _mu(document: Document, examples: int, proven: Optional[LossBound]) -> list[Block]:
     rows, refusals = [], []
     for row in document["mu"]:
         if row["refused"]:
             refusals.append(f"{row['gamma']:g}: {row['refused']}")
         bounds = ("-", "-") if row["refused"] else _bounds(row["bounds"])
-        least = row["least_per_release"]
-        known = "-" if least is None else f"{least:.3g} ({_LEAST_BY[row['least_by']]})"
-        rows.append((f"{row['gamma']:g}", *bounds, known))
+        rows.append((f"{row['gamma']:g}", *bounds, _least(row, proven)))
     header = ("gamma", "Chebyshev", "Saw, Yang and Mo", "least known")
     caption = (
-        f"mu in nats for the release of {examples:,}: all but a share gamma of the records lose at most this. Chebyshev's takes "
-        "estimated moments for true ones; Saw, Yang and Mo's does not."
+        f"mu in nats for the release of {examples:,}: by this estimate, all but a share gamma of the records lose at most so much. "
+        "Chebyshev's takes estimated moments for true ones; Saw, Yang and Mo's does not."
     )
     return [
         Figures(caption, Table(header, tuple(rows))),
@@ -110,8 +138,17 @@ def _mu(document: Document, examples: int) -> list[Block]:
     ]
 
 
+def _least(row: Document, proven: Optional[LossBound]) -> str:
+    """The least that is known: the estimate, or the accountant's bound where it holds of what was drawn."""
+    least, by = row["least_per_release"], row["least_by"]
+    if by == "proof" and (proven is None or not proven.proven):
+        bounds = row["bounds"] if not row["refused"] else {}
+        least, by = (bounds["saw_yang_mo"]["per_release"] if bounds else None), "estimate"
+    return "-" if least is None else f"{upwards(least, 3)} ({_LEAST_BY[by]})"
+
+
 def _bounds(found: Document) -> tuple[str, ...]:
-    return tuple(f"{found[name]['per_release']:.3g}" for name in ("chebyshev", "saw_yang_mo"))
+    return tuple(upwards(found[name]["per_release"], 3) for name in ("chebyshev", "saw_yang_mo"))
 
 
 _LEAST_BY = {"estimate": "estimated", "proof": "proven"}
@@ -183,7 +220,7 @@ def audit_blocks(document: Document) -> list[Block]:
     return [
         Text(
             [
-                f"This audit trained a model of its own with {spent} = {train[spent]:g}, with records planted by coins, and guessed the "
+                f"This audit trained a model of its own with {spent} = {given(train[spent])}, with records planted by coins, and guessed the "
                 "coins. It checks that the program spends no more than it says. It is about that training, not about this release."
             ]
         ),
@@ -197,8 +234,7 @@ def usefulness_blocks(document: Document) -> list[Block]:
     blocks: list[Block] = [
         Text(
             [
-                "Classifiers were trained on the artificial images alone and tested on real images that nobody trained on; beside "
-                "them the same classifiers trained on the real records, without privacy and with other ways to it. "
+                f"{_trained_on(document)}, and were tested on real images that nobody trained on. "
                 f"{data['num_train']:,} real training records, {data['num_test']:,} real test images, "
                 f"{document['settings']['seeds']} seed(s)."
             ]
@@ -218,6 +254,14 @@ def usefulness_blocks(document: Document) -> list[Block]:
         if study in document:
             blocks.append(Figures(caption, make(document)))
     return [*blocks, Bullets("What that says:", _plain(evaluation_tables.headline(document)))]
+
+
+def _trained_on(document: Document) -> str:
+    """What classifiers learned from, as the beginning of a sentence."""
+    methods = dict.fromkeys(row["method"] for row in document.get("table", []))
+    names = {**METHOD_NAMES, "artificial": "artificial images alone"}
+    listed = "; ".join(names[method] for method in methods or ("artificial",))
+    return f"Classifiers were trained on {listed}"
 
 
 _STUDIES = {

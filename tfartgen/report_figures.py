@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from tfartgen import figure_style as style
 from tfartgen.inversion_tables import TARGET_NAMES
+from tfartgen.report_standing import LossBound
 
 Document = Mapping[str, Any]
 
@@ -136,8 +137,13 @@ def _percents(found: Mapping[str, float]) -> tuple[float, float, float]:
     return 100 * found["rate"], 100 * found["low"], 100 * found["high"]
 
 
-def mu(document: Document) -> Optional[str]:
-    """Bounds on the loss per release at each share gamma; None where every one of them was refused."""
+def mu(document: Document, known: Optional[LossBound] = None) -> Optional[str]:
+    """Bounds on the loss per release at each share gamma; None where every one of them was refused.
+
+    Args:
+      document: of the estimate.
+      known: the accountant's bound, which is drawn where it is near.
+    """
     rows = [row for row in document["mu"] if not row["refused"]]
     if not rows:
         return None
@@ -145,9 +151,9 @@ def mu(document: Document) -> Optional[str]:
     gammas = [row["gamma"] for row in rows]
     values = [row["bounds"]["saw_yang_mo"]["per_release"] for row in rows]
     axes.plot(gammas, values, color=_BLUE, marker="o", lw=1.4, ms=5, label="Saw, Yang and Mo")
-    kl_bound = document["formal"]["kl_bound"]
-    if kl_bound is not None and kl_bound < 10 * max(values):
-        axes.axhline(kl_bound, color=_INK, ls="--", lw=1, label="proven, for every record")
+    if known is not None and known.nats < 10 * max(values):
+        label = "proven, for every record" if known.proven else "accounted, with ideal noise"
+        axes.axhline(known.nats, color=_INK, ls="--", lw=1, label=label)
     axes.set(xscale="log", yscale="log", xlabel="share gamma of records that may lose more")
     axes.set(ylabel="nats, whole release")
     axes.set_xticks(gammas, [f"{gamma:g}" for gamma in gammas])

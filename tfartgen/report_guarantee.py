@@ -4,16 +4,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tfartgen import statement
+from tfartgen import deltas, report_releases, report_standing, statement
 from tfartgen.evaluation_tables import Table
 from tfartgen.released_data import ReleasedData
 from tfartgen.report_blocks import Bullets, Facts, Figures, Section, Text
-from tfartgen.rounding import upwards, upwards_with_commas
+from tfartgen.report_standing import (
+    BEFORE,
+    FORMAL,
+    LARGE_DELTA,
+    LIMITED,
+    NOISELESS,
+    USELESS,
+    VOID,
+    given,
+    number,
+    standing,
+)
+from tfartgen.rounding import upwards
 
 #: Innocent records of a hundred that a test accuses, where its power is told.
 _FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
@@ -26,13 +38,13 @@ def released_section(release: ReleasedData) -> Section:
     """What there is: images, classes, how labels were drawn, and what identifies it."""
     stated = release.statement
     height, width, channels = release.images.shape[1:]
-    data_set, policy = stated["data_set"], stated["label_policy"]
+    data_set = stated["data_set"]
     pairs = [
         ("Name", release.name),
         ("Images", f"{len(release.images):,}, all artificial"),
         ("Size", f"{width} x {height} pixels, {'grey' if channels == 1 else 'colour'}"),
         ("Classes", f"{len(release.class_names)}"),
-        ("Labels", _POLICIES[policy["kind"]]),
+        ("Labels", _labels(stated)),
         ("Format", data_set["format"]),
         ("Drawn with the seed", str(data_set["seed"])),
         ("Digest", f"SHA-256 of privacy.json: {release.digest}"),
@@ -47,8 +59,8 @@ def released_section(release: ReleasedData) -> Section:
         [
             Text(
                 [
-                    "Images with labels, each drawn by a neural network, the generator. It learned from private records, and from them "
-                    "only through the mechanisms that are listed under the guarantee."
+                    "Images with labels, each drawn by a neural network, the generator. It learned from private records only through "
+                    f"the mechanisms{_and_choices(stated)} that are listed under the guarantee."
                 ]
             ),
             Facts(pairs),
@@ -57,10 +69,21 @@ def released_section(release: ReleasedData) -> Section:
     )
 
 
+def _and_choices(stated: Mapping[str, Any]) -> str:
+    return " and choices" if stated["selected_on_private_data"] else ""
+
+
+def _labels(stated: Mapping[str, Any]) -> str:
+    kind = stated["label_policy"]["kind"]
+    if kind == "noised" and stated["epsilon"] is not None:
+        return f"{_POLICIES[kind]}, whose cost is in epsilon"
+    return _POLICIES[kind]
+
+
 _POLICIES = {
     "uniform": "every class equally likely, whatever the private records hold",
     "declared": "as frequent as in a histogram that the owner declared to be public",
-    "noised": "as frequent as in a histogram that was released with noise, which epsilon covers",
+    "noised": "as frequent as in a histogram that was released with noise",
 }
 
 
@@ -76,17 +99,19 @@ def _class_counts(release: ReleasedData) -> Figures:
 
 def guarantee_section(stated: Mapping[str, Any]) -> Section:
     """The guarantee in plain words and in numbers, and what it does not cover."""
-    formal = stated["guarantee"] == "formal"
+    kind = standing(stated)
+    over = report_standing.over_budget(stated)
     blocks: list[Any] = [
-        *([Text(_BEFORE, important=True)] if statement.stated_before(stated) else []),
-        Text([stated["headline"]], important=not formal),
-        Text(_in_words(stated) if formal else _WITHOUT),
+        *([Text(_STATED_BEFORE, important=True)] if statement.stated_before(stated) else []),
+        Text([_headline(stated)], important=kind != FORMAL),
+        *(Text([f"Warning: {each}."], important=True) for each in _warnings(stated)),
+        *([Text([over], important=True)] if over else []),
+        Text(_in_words(stated) if kind == FORMAL else _without(stated)),
     ]
-    if formal:
+    if kind == FORMAL:
         blocks.append(_test_power(stated))
-    if stated["void_reasons"]:
-        blocks.append(Bullets("The statement is void:", stated["void_reasons"]))
-    blocks += [Facts(_facts(stated)), *_epsilons(stated), _mechanism(stated["mechanism"])]
+    blocks.append(Bullets("The statement is void:", stated["void_reasons"]))
+    blocks += [Facts(_facts(stated)), *_epsilons(stated), _mechanism(stated)]
     blocks += [
         Bullets(
             "Chosen by looking at the private data, which no epsilon covers:",
@@ -98,32 +123,72 @@ def guarantee_section(stated: Mapping[str, Any]) -> Section:
         ),
         Bullets("Not protected:", stated["not_protected"]),
         Bullets("About the random numbers:", stated["random_number_caveats"]),
+        *report_releases.blocks(stated),
     ]
     return Section("guarantee", "The formal guarantee", blocks)
 
 
-_BEFORE = [
+def _headline(stated: Mapping[str, Any]) -> str:
+    if not statement.stated_before(stated):
+        return stated["headline"]
+    proven = "" if stated["epsilon"] is None else ", which is not proven"
+    return f"tfartgen 0.1 stated{proven}: {stated['headline']}"
+
+
+def _warnings(stated: Mapping[str, Any]) -> list[str]:
+    """Those that the headline does not say."""
+    return [each for each in stated.get("warnings", []) if each not in stated["headline"]]
+
+
+_STATED_BEFORE = [
     "This statement was made by tfartgen 0.1. The noise of that version ended too early, and its keys could be guessed, so what is "
     "stated here is not proven: see SECURITY.md of tfartgen. Train and release again before you rely on it.",
 ]
 
-_WITHOUT = [
-    "There is no formal guarantee that is worth the name. Every step was counted, and what is below says what it cost; it is too "
-    "much to exclude anything. In the worst case, one who knows all other records and looks for one "
-    "unusual record may find it in the release.",
-    "What is below under the empirical estimate and attacks is evidence about typical records and about the attacks that were "
-    "run. It is not a substitute for a guarantee: nobody has shown that a better attack does not exist.",
-]
+
+def _without(stated: Mapping[str, Any]) -> list[str]:
+    """What there is in place of a guarantee."""
+    kind = standing(stated)
+    reason = _REASONS[kind].format(without_noise=report_standing.without_noise(stated))
+    return [
+        reason if kind == LARGE_DELTA else f"{reason} {_WORST}",
+        "Whatever is told below of the empirical estimate and of attacks is evidence about typical records and about the attacks "
+        "that were run. It is not a substitute for a guarantee: nobody has shown that a better attack does not exist.",
+    ]
+
+
+_WORST = "In the worst case, one who knows all other records and looks for one unusual record may find it in the release."
+
+_REASONS = {
+    VOID: "There is no guarantee: the reasons for which the statement is void are below. The mechanisms are listed as they ran, and "
+    "have no price.",
+    BEFORE: "There is no guarantee that is proven. The figures below are repeated as that version stated them.",
+    NOISELESS: "There is no guarantee. {without_noise}, and nothing bounds what such steps tell, however few they are.",
+    LIMITED: "There is no guarantee. Noise was added and every step was counted, but the noise was so small beside the end of its "
+    "draws that an outcome which only data with a certain record could have had may be likelier than delta allows.",
+    LARGE_DELTA: "There is no guarantee at the delta that was chosen. Noise was added and every step was counted, and below is what "
+    "that costs, at smaller deltas too; the statement promises none of it.",
+    USELESS: "There is no guarantee of use. Noise was added and every step was counted, and epsilon says what that cost: too much to "
+    "exclude anything.",
+}
 
 
 def _in_words(stated: Mapping[str, Any]) -> list[str]:
-    epsilon, delta = stated["epsilon"], stated["delta"]
+    epsilon, unit = stated["epsilon"], stated["unit"]
+    several = (
+        f" It is about {unit}: somebody with several records is protected less, the less the more they have."
+        if "record" in unit
+        else f" It is about {unit}."
+    )
     return [
-        f"Suppose that somebody knows every other record, all of this page, and as much as they like besides, and asks whether one "
-        f"particular record was in the training data. Whatever odds they gave it before, the release changes these odds by a "
-        f"factor of at most e^{upwards(epsilon, 3)} = {upwards(math.exp(epsilon), 3)}, but for a chance of about {delta:g} that it tells more.",
-        "That holds against every method there is or will be, and whatever is done with the release afterwards. It is about "
-        f"{stated['unit']}: somebody with several records is protected less, the less the more they have.",
+        f"Suppose that somebody knows every other record, and as much as they like besides, and asks whether one particular record "
+        f"was in the training data. Whatever odds they gave it before, the release changes these odds by a factor of at most "
+        f"e^{upwards(epsilon, 3)} = {upwards(math.exp(epsilon), 3)}, but for a chance of about {given(stated['delta'])} that it "
+        "tells more.",
+        "That holds against every method there is or will be, and whatever is done with the release afterwards, as far as the random "
+        f"numbers are what they are taken for; see below.{several}",
+        f"{report_releases.in_words(stated)} It does not speak of records that were held out from training, nor of what is told on "
+        "this page beside the release.",
     ]
 
 
@@ -156,69 +221,92 @@ def most_found(epsilon: float, delta: float, false_positive_rate: float) -> floa
 
 
 def _facts(stated: Mapping[str, Any]) -> list[tuple[str, str]]:
-    accountant, budget = stated["accountant"], stated["budget_epsilon"]
+    accountant = stated["accountant"]
     pairs = [
-        ("Epsilon", f"{number(stated['epsilon'])} at delta = {stated['delta']:g}"),
-        (
-            "Budget",
-            (
-                "none was set"
-                if budget is None
-                else f"epsilon = {budget:g}, which the run could not exceed"
-            ),
-        ),
+        ("Epsilon", _epsilon(stated)),
+        *_of_ideal_noise(stated),
+        ("Budget", _budget(stated)),
         ("Neighbouring data sets", stated["neighbouring_relation"]),
         ("Unit", stated["unit"]),
+        ("Number n of them in training", _num_records(stated)),
+        ("Held out from training", "not read by it, and not covered"),
+        ("Delta beside 1 / n", _beside_n(stated)),
         ("Accountant", f"{accountant['name']} of {accountant['library']} {accountant['version']}"),
         ("By Rényi accounting, for comparison", number(stated["epsilon_rdp"])),
         ("Steps of the critic", f"{stated['critic_steps']:,}"),
     ]
-    if stated.get("kl_bound") is not None:
-        pairs.append(("Bound on the expected loss (KL)", f"{upwards(stated['kl_bound'], 3)} nats"))
+    bound = report_standing.loss_bound(stated)
+    if bound is not None:
+        of = (
+            ""
+            if bound.proven
+            else ", of noise without an end; a critic's draws end, which is left to delta"
+        )
+        pairs.append(("Bound on the expected loss (KL)", f"{upwards(bound.nats, 3)} nats{of}"))
     return pairs
 
 
-def number(value: float | None) -> str:
-    """A bound, rounded up to four digits or to a whole number with commas; none where there is none."""
-    if value is None:
-        return "none"
-    return upwards_with_commas(value)
+def _epsilon(stated: Mapping[str, Any]) -> str:
+    kind, delta = standing(stated), given(stated["delta"])
+    if kind == VOID:
+        return "none, since the statement is void"
+    if stated["epsilon"] is None:
+        return f"none: unbounded at delta = {delta}"
+    before = ", as tfartgen 0.1 stated it; not proven" if kind == BEFORE else ""
+    return f"{number(stated['epsilon'])} at delta = {delta}{before}"
+
+
+def _of_ideal_noise(stated: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if standing(stated) != LIMITED or stated.get("ideal_epsilon") is None:
+        return []
+    return [("If noise had no end", f"epsilon = {number(stated['ideal_epsilon'])}; it had one")]
+
+
+def _budget(stated: Mapping[str, Any]) -> str:
+    budget, kind = stated["budget_epsilon"], standing(stated)
+    if budget is None:
+        return "none is stated"
+    figure = f"epsilon = {given(budget)}"
+    if kind == VOID:
+        return f"{figure} was asked for; a statement that is void keeps none"
+    if kind == BEFORE:
+        return f"{figure}, kept by the accounting of tfartgen 0.1; not proven"
+    if report_standing.over_budget(stated):
+        return f"{figure}, which this release exceeds"
+    return f"{figure}, which training could not exceed"
+
+
+def _num_records(stated: Mapping[str, Any]) -> str:
+    if "num_records" not in stated:
+        return "not stated; it is public all the same"
+    return f"{stated['num_records']:,}, which is public, and the same in neighbouring data sets"
+
+
+def _beside_n(stated: Mapping[str, Any]) -> str:
+    """How large delta is where one over the number of records is the chance to be published whole."""
+    if "num_records" not in stated:
+        return "n is not stated, so whoever knows it has to compare; delta should be well below"
+    share = upwards(stated["delta"] * stated["num_records"], 2)
+    told = "well below" if deltas.warning(stated["delta"], stated["num_records"]) is None else None
+    return f"{share} of it, {told or 'where it should be well below'}"
 
 
 def _epsilons(stated: Mapping[str, Any]) -> list[Figures]:
-    rows = tuple((f"{each['delta']:g}", number(each["epsilon"])) for each in stated["epsilons"])
-    return (
-        [Figures("The same release at other deltas", Table(("delta", "epsilon"), rows))]
-        if rows
-        else []
-    )
+    if all(each["epsilon"] is None for each in stated["epsilons"]):
+        return []
+    rows = tuple((given(each["delta"]), number(each["epsilon"])) for each in stated["epsilons"])
+    before = ", as tfartgen 0.1 stated it" if statement.stated_before(stated) else ""
+    caption = f"The same release at other deltas{before}"
+    return [Figures(caption, Table(("delta", "epsilon"), rows))]
 
 
-def _mechanism(steps: Sequence[Mapping[str, Any]]) -> Figures:
-    keys = (
-        "stage",
-        "mechanism",
-        "sampler",
-        "sampling_rate",
-        "noise_multiplier",
-        "clip_norm",
-        "steps",
-        "coordinates",
-        "grid",
-    )
-    shown = [key for key in keys if any(key in each for each in steps)]
-    rows = tuple(tuple(_cell(each.get(key)) for key in shown) for each in steps)
-    return Figures(
-        "All that touched the private records, and what anyone needs to price it again",
-        Table(tuple(key.replace("_", " ") for key in shown), rows),
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float)
-        else f"{value:,}" if isinstance(value, int) else str(value)
-    )
+def _mechanism(stated: Mapping[str, Any]) -> Figures:
+    """What ran, the class histogram too."""
+    steps, policy = list(stated["mechanism"]), statement.label_policy(stated)
+    histogram = None if policy is None else policy.stretch()
+    if histogram is not None:
+        steps.append({**histogram.as_json(), "stage": "class histogram"})
+    caption = "All mechanisms that read the private records for this release"
+    if standing(stated) not in (VOID, BEFORE):
+        caption += ", and what anyone needs to price them again"
+    return report_releases.mechanism_table(caption, steps)

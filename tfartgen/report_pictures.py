@@ -58,7 +58,9 @@ def diversity(release: ReleasedData, copied: Optional[np.ndarray] = None) -> Gal
         others = [(i, d) for i, d in zip(indices, distances) if i != own][:NEAREST]
         group = [
             artificial_picture(
-                images[i], f"artificial {release.class_names[labels[i]]}, {d:.1f} away", f"{d:.1f}"
+                images[i],
+                f"artificial {release.class_names[labels[i]]}, {_away(d)} away",
+                _away(d),
             )
             for i, d in others
         ]
@@ -71,9 +73,14 @@ def diversity(release: ReleasedData, copied: Optional[np.ndarray] = None) -> Gal
         "The first image of "
         + of_classes(len(release.class_names))
         + ", and those nearest to it in the whole release, by the "
-        "Euclidean distance of pixels between 0 and 1. A distance of 0 is a copy: a generator that repeats itself shows here.",
+        "Euclidean distance of pixels between 0 and 1. A distance of 0.0 is a copy: a generator that repeats itself shows here.",
         rows,
     )
+
+
+def _away(distance: float) -> str:
+    """With one decimal; 0.0 is said of copies alone."""
+    return f"{distance:.1f}" if distance == 0 or distance >= 0.05 else "under 0.1"
 
 
 def of_classes(count: int) -> str:

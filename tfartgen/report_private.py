@@ -24,6 +24,7 @@ from tfartgen.report_blocks import (
     Text,
 )
 from tfartgen.report_documents import Found
+from tfartgen.rounding import downwards
 
 #: Principal components of a classifier's features, in which images are compared.
 _DIMENSIONS = 16
@@ -173,8 +174,8 @@ def exposed_section(
         blocks = [
             Text(
                 [
-                    "The training records with the largest losses in the empirical estimate: leaving one of them out would change the "
-                    "release most. Position is in the training split, from 0; a loss that samples cannot resolve is told as at least."
+                    "The training records with the largest losses in the empirical estimate: leaving one of them out is estimated to change "
+                    "the release most. Position is in the training split, from 0; a loss that samples cannot resolve is told as at least."
                 ]
             ),
             Gallery(
@@ -199,7 +200,9 @@ def _exposed(
             f"{len(release.images)}; give the --dataset that it was made with, or make it anew with bin/estimate_privacy"
         )
     name = release.class_names[records.train_labels[position]]
-    loss = f"{'at least ' if each['saturated'] else ''}{each['loss']:.3g} nats"
+    loss = f"{each['loss']:.3g} nats"
+    if each["saturated"]:
+        loss = f"at least {downwards(each['loss'])} nats"
     record = report_pictures.record_picture(
         records.train[position], f"real record {position}, {name}", loss
     )
