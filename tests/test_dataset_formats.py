@@ -18,23 +18,26 @@ from tfartgen.artificial import ModelSpec
 NUM_EXAMPLES = 40
 NAMES = ("cat", "dog", "eel")
 
+#: Cuts of so many examples that some can be held out when they are trained on.
+MANY = (0, 170, 300)
+
 
 def make_spec(channels=3, names=NAMES, name="pets-2"):
     return ModelSpec(name, (9, 13, channels), names, 5, {})
 
 
-def make_examples(channels=3):
+def make_examples(channels=3, count=NUM_EXAMPLES):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (NUM_EXAMPLES, 9, 13, channels), np.uint8)
-    return images, (np.arange(NUM_EXAMPLES) * 7 % 3).astype(np.int32)
+    images = rng.integers(0, 256, (count, 9, 13, channels), np.uint8)
+    return images, (np.arange(count) * 7 % 3).astype(np.int32)
 
 
 def write(format, folder, cuts=(0, 17, 40), spec=None, channels=3):
     """Writes the examples cut at the given positions."""
-    images, labels = make_examples(channels)
+    images, labels = make_examples(channels, cuts[-1])
     parts = ((images[a:b], labels[a:b]) for a, b in zip(cuts, cuts[1:]))
     folder.mkdir()
-    dataset_formats.write(format, parts, NUM_EXAMPLES, spec or make_spec(channels), folder)
+    dataset_formats.write(format, parts, len(labels), spec or make_spec(channels), folder)
     return images, labels
 
 
@@ -73,7 +76,7 @@ def test_any_model_name_makes_a_tfds_name(tmp_path, name):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_npz_is_read_by_numpy_and_by_training(tmp_path, channels):
-    images, labels = write("npz", tmp_path / "out", channels=channels)
+    images, labels = write("npz", tmp_path / "out", MANY, channels=channels)
     assert os.listdir(tmp_path / "out") == ["data.npz"]
     with np.load(tmp_path / "out" / "data.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["images"], images)
@@ -82,12 +85,12 @@ def test_npz_is_read_by_numpy_and_by_training(tmp_path, channels):
         assert arrays["class_names"].tolist() == list(NAMES)
     read = data.load(tmp_path / "out" / "data.npz")
     assert read.class_names == NAMES and read.image_shape == (9, 13, channels)
-    assert read.train.num_examples + read.held_out.num_examples == NUM_EXAMPLES
+    assert read.train.num_examples + read.held_out.num_examples == MANY[-1]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_folders_are_read_by_keras_and_by_training(tmp_path, channels):
-    images, labels = write("png", tmp_path / "out", channels=channels)
+    images, labels = write("png", tmp_path / "out", MANY, channels=channels)
     keras = tf.keras.utils.image_dataset_from_directory(
         tmp_path / "out",
         image_size=(9, 13),
@@ -116,13 +119,40 @@ def test_bytes_do_not_depend_on_parts(tmp_path, format):
     assert contents[0] == contents[1] == contents[2]
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", ".hidden", "a\\b", "a\0b"])
-def test_png_refuses_class_names_that_are_no_folders(name):
+@pytest.mark.parametrize(
+    "names", [("a", "b/c"), ("a", ".hidden"), ("Cat", "cat"), ("a", "名" * 99)]
+)
+def test_promise_22_classes_that_are_no_folders_are_refused_as_png(names):
     with pytest.raises(
         ValueError, match="--format=png makes a folder of each class, and .*tfds or npz"
     ):
-        dataset_formats.check("png", make_spec(names=("a", name)))
-    dataset_formats.check("npz", make_spec(names=("a", name)))
+        dataset_formats.check("png", make_spec(names=names))
+    dataset_formats.check("npz", make_spec(names=names))
+
+
+@pytest.mark.parametrize("format", dataset_formats.FORMATS)
+@pytest.mark.parametrize("bad", [{"names": ("a", "/home/ada/b")}, {"name": "a\nb"}])
+def test_promise_22_odd_names_are_written_in_no_format(tmp_path, format, bad):
+    with pytest.raises(ValueError, match="and it is published; rename"):
+        write(format, tmp_path / "out", spec=make_spec(**bad))
+    assert not os.listdir(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["mnist", "celeb_a"])
+def test_promise_22_nothing_of_the_real_data_set_is_in_the_artificial_one(tmp_path, name):
+    """TFDS knows a data set of that name: its home page, citation, authors and versions must not come along."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    write("tfds", tmp_path / "out", spec=make_spec(name=name))
+    real = tfds.builder(name, data_dir=str(tmp_path / "none")).info
+    info = tfds.builder_from_directory(tmp_path / "out").info
+    assert real.homepage.startswith("http") and real.citation  # or there is nothing to be seen
+    assert (info.homepage, info.citation, info.download_size) == ("DATASHEET.md", "", 0)
+    assert info.description.startswith("Artificial images") and info.module_name == "tfartgen"
+    assert not info.config_name and not info.release_notes and not info.redistribution_info.license
+    assert info.name == f"artificial_{name}" and info.name not in tfds.list_builders()
+    said = str(info) + "".join(path.read_text() for path in (tmp_path / "out").glob("*.json"))
+    for text in (real.homepage, real.citation, "tensorflow.org", "://", str(real.version)):
+        assert text not in said
 
 
 def test_unknown_format_is_refused():

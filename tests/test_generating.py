@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -17,15 +19,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfartgen import artificial, dataset_formats, generating, output_folder, release
+from tfartgen import artificial, dataset_formats, generating, output_folder, release, verification
 from tfartgen.accounting import Stretch, epsilon
 from tfartgen.artificial import DrawPlan, LabelPolicy, ModelSpec
 from tfartgen.networks import Generator
+from tfartgen.rounding import upwards
 from tfartgen.statement import privacy_statement, validate_statement
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STRETCH = Stretch("poisson", 0.01, 1.0, 1.0, 16, 50, coordinates=356)
 PRIVACY = privacy_statement([STRETCH], 1e-5, critic_steps=50)
+#: Above what was spent.
+BUDGET = 1.5 * epsilon([STRETCH], 1e-5)
+BUDGETED = privacy_statement([STRETCH], 1e-5, critic_steps=50, budget_epsilon=BUDGET)
+VOID = privacy_statement(
+    [STRETCH], 1e-5, critic_steps=50, budget_epsilon=BUDGET, void_reasons=["x"]
+)
 UNIFORM = LabelPolicy.uniform(3)
 PLAN = DrawPlan(100, 0, UNIFORM, 16)
 
@@ -241,6 +250,71 @@ def test_policy_and_statement_must_fit_the_model(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def budgeted_model():
+    model = StandIn()
+    model.spec = dataclasses.replace(model.spec, privacy=BUDGETED)
+    return model
+
+
+def noised(noise_multiplier):
+    return DrawPlan(100, 0, LabelPolicy("noised", (0.5, 0.25, 0.25), noise_multiplier), 16)
+
+
+def test_promise_12_labels_over_the_budget_are_not_drawn(tmp_path):
+    model = budgeted_model()
+    with pytest.raises(
+        ValueError,
+        match=r"=0\.2 makes it epsilon = .* above the budget .* of pets's training; give",
+    ) as caught:
+        generating.generate(model, noised(0.2), tmp_path / "out", "npz")
+    message = str(caught.value)
+    assert "\n" not in message and "--label_histogram" in message and "--exceed_budget" in message
+    assert model.drawn == 0 and os.listdir(tmp_path) == []
+    # The figures in the message are right.
+    stretch = noised(0.2).policy.stretch()
+    assert f"epsilon = {upwards(epsilon([STRETCH, stretch], 1e-5))} at delta = 1e-05" in message
+    least = float(re.search(r"give ([\d.]+) or more", message)[1])
+    result = generating.generate(model, noised(least), tmp_path / "out", "npz")
+    assert 0.99 * BUDGET < result.statement["epsilon"] <= result.statement["budget_epsilon"]
+
+
+def test_promise_12_noise_that_cannot_be_within_the_budget_is_told_so():
+    spec = dataclasses.replace(StandIn().spec, privacy={**BUDGETED, "budget_epsilon": 0.01})
+    with pytest.raises(ValueError, match="no noise brings it below, or draw other labels"):
+        generating.check_label_noise(spec, 10.0)
+    noiseless = privacy_statement(
+        [dataclasses.replace(STRETCH, noise_multiplier=0.0)], 1e-5, critic_steps=50
+    )
+    spec = dataclasses.replace(spec, privacy={**noiseless, "budget_epsilon": 3.0})
+    with pytest.raises(ValueError, match="epsilon = infinity at delta = 1e-05, above the budget 3"):
+        generating.check_label_noise(spec, 10.0)
+
+
+def test_promise_12_statement_over_the_budget_names_none(tmp_path):
+    model = budgeted_model()
+    result = generating.generate(model, noised(0.2), tmp_path / "out", "npz", exceed_budget=True)
+    assert result.notes[0].startswith("the noised class histogram makes it epsilon = ")
+    stated = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert stated["epsilon"] > BUDGET and stated["budget_epsilon"] is None
+    assert verification.verify(tmp_path / "out") == []
+
+
+def test_labels_without_price_and_models_without_budget_are_not_held_against_one():
+    for privacy, noise in ((BUDGETED, None), (PRIVACY, 0.2), (VOID, 0.2)):
+        spec = dataclasses.replace(StandIn().spec, privacy=privacy)
+        assert generating.check_label_noise(spec, noise) == ()
+
+
+@pytest.mark.parametrize("format", dataset_formats.FORMATS)
+def test_promise_22_odd_names_are_refused_before_anything_is_drawn(tmp_path, format):
+    for bad in ({"name": "/home/ada/pets"}, {"class_names": ("cat", "dog", "a\u202eb")}):
+        model = StandIn()
+        model.spec = dataclasses.replace(model.spec, **bad)
+        with pytest.raises(ValueError, match="and it is published; rename"):
+            generating.generate(model, PLAN, tmp_path / "out", format)
+        assert model.drawn == 0 and os.listdir(tmp_path) == []
+
+
 def test_parts_can_come_from_elsewhere(tmp_path):
     def produce(plan, folder):
         for index, part in enumerate(plan.parts()):
@@ -273,6 +347,17 @@ def model_folder(tmp_path_factory):
     generator((tf.zeros([1, 5]), tf.zeros([1], tf.int32)))
     names = ("cat", "dog", "eel")
     release.export_generator(generator, folder, PRIVACY, class_names=names, name="pets")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def budget_folder(tmp_path_factory):
+    """A generator that was trained within a budget, most of which is spent."""
+    folder = tmp_path_factory.mktemp("models") / "pets"
+    generator = Generator((8, 8, 1), 3, latent_dim=5, width=8, seed=3)
+    generator((tf.zeros([1, 5]), tf.zeros([1], tf.int32)))
+    names = ("cat", "dog", "eel")
+    release.export_generator(generator, folder, BUDGETED, class_names=names, name="pets")
     return folder
 
 
@@ -370,6 +455,7 @@ def test_killed_command_resumes_and_ends_alike(tmp_path, model_folder):
             "--dataset has the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and the generator cat, dog, eel",
         ),
         (["--model=pets", "--beam_options=--x=1"], "--beam_options needs --beam_runner"),
+        (["--model=pets", "--exceed_budget"], "--exceed_budget is for --label_noise_multiplier"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, model_folder, arguments, message):
@@ -383,18 +469,19 @@ def test_bad_input_is_one_line(tmp_path, model_folder, arguments, message):
     assert sorted(os.listdir(tmp_path)) == ["bad.json", "pets", "there"]
 
 
+def private_npz(path, labels):
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 1), np.uint8)
+    np.savez(path, images=images, labels=labels, class_names=["cat", "dog", "eel"])
+
+
 def test_noised_histogram_is_drawn_from_and_priced(tmp_path, model_folder):
-    images = np.zeros((200, 8, 8, 1), np.uint8)
-    labels = np.repeat([0, 1, 2], [100, 100, 0])
-    np.savez(
-        tmp_path / "private.npz", images=images, labels=labels, class_names=["cat", "dog", "eel"]
-    )
+    private_npz(tmp_path / "private.npz", np.repeat([0, 1, 2], [200, 200, 0]))
     noise = ["--dataset=private.npz", "--label_noise_multiplier=0.2", "--format=npz"]
     done = start(tmp_path, f"--model={model_folder}", "--num_examples=400", "--output=out", *noise)
     assert (done.returncode, done.stderr) == (0, "")
     assert "released with noise, its cost included" in done.stdout
     _, drawn = images_of(tmp_path / "out")
-    assert np.abs(np.bincount(drawn, minlength=3) - [200, 200, 0]).max() < 60
+    assert np.abs(np.bincount(drawn, minlength=3) - [200, 200, 0]).max() < 80
     stated = json.loads((tmp_path / "out" / "privacy.json").read_text())
     assert stated["label_policy"]["kind"] == "noised"
     assert stated["epsilon"] > epsilon([STRETCH], 1e-5)
@@ -404,10 +491,26 @@ def test_what_was_drawn_verifies(tmp_path, model_folder):
     pytest.importorskip("tfartgen.verification")
     start(tmp_path, f"--model={model_folder}", "--num_examples=50", "--output=out")
     done = start(tmp_path, "--verify=out")
-    assert (done.returncode, done.stdout.startswith("verified: out")) == (0, True)
-    (tmp_path / "out" / "extra").write_text("x")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "verified: out")
+    assert done.stdout.startswith("What it says: 4 texts, listed here, and ")
+    (tmp_path / "out" / "extra").write_text("call Ada")
     done = start(tmp_path, "--verify=out")
-    assert done.returncode == 1 and "extra" in done.stdout and done.stderr == ""
+    assert done.returncode == 1 and done.stderr == ""
+    assert "'call Ada'" in done.stdout and "extra: is not listed in privacy.json" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 80
+
+
+def test_promise_12_labels_over_the_budget_are_refused_before_a_record_is_read(
+    tmp_path, budget_folder
+):
+    """There is no private data to be read: the message is not about that."""
+    arguments = [f"--model={budget_folder}", "--dataset=absent.npz", "--format=npz"]
+    done = start(tmp_path, *arguments, "--label_noise_multiplier=0.2")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "--label_noise_multiplier=0.2 makes it epsilon = " in done.stderr
+    assert "absent.npz" not in done.stderr and os.listdir(tmp_path) == []
+    allowed = start(tmp_path, *arguments, "--label_noise_multiplier=0.2", "--exceed_budget")
+    assert "absent.npz" in allowed.stderr
 
 
 def test_beam_draws_the_same_bytes(tmp_path, model_folder):

@@ -147,7 +147,7 @@ def test_sheet_answers_what_ran_and_leaves_the_rest_visibly_open(tmp_path):
 
 
 def test_names_cannot_break_the_sheet(tmp_path):
-    write(tmp_path, class_names=("a|b", "<b>", "{x}\nline"))
+    write(tmp_path, class_names=("a|b", "<b>", "{x} line"))
     text = (tmp_path / "DATASHEET.md").read_text(encoding="utf-8")
     assert "| a\\|b |" in text and "&lt;b>" in text and "{x} line" in text
 
@@ -160,9 +160,20 @@ def test_class_counts_do_not_depend_on_how_they_are_counted(monkeypatch):
     assert whole.sum() == 1000 and whole[2] == 0 and abs(whole[0] - 700) < 60
 
 
-def test_promise_13_absolute_path_in_a_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="privacy.json must not hold an absolute path.*/home/ada"):
-        write(tmp_path, name="/home/ada/pets")
+@pytest.mark.parametrize(
+    "bad", [{"name": "/home/ada/pets"}, {"class_names": ("cat", "a\nb", "eel")}]
+)
+def test_promise_22_odd_names_get_no_papers(tmp_path, bad):
+    with pytest.raises(ValueError, match="and it is published; rename"):
+        write(tmp_path, **bad)
+    assert not (tmp_path / "privacy.json").exists()
+
+
+def test_promise_13_absolute_path_in_a_statement_gets_no_papers(tmp_path):
+    privacy = {**FORMAL, "selected_on_private_data": ["tried on /home/ada/pets"]}
+    with pytest.raises(ValueError, match="privacy.json must not hold .*/home/ada.*absolute path"):
+        write(tmp_path, privacy)
+    assert not (tmp_path / "privacy.json").exists()
 
 
 def test_model_without_a_statement_of_ours_is_refused(tmp_path):

@@ -245,10 +245,27 @@ def test_extra_assets_describe_the_model(folder):
 def test_export_refuses_what_does_not_fit(generator, tmp_path):
     with pytest.raises(ValueError, match="class_names must have 3 names.*got 2"):
         release.export_generator(generator, tmp_path, PRIVACY, class_names=("a", "b"), name="x")
-    for name, privacy in (("/home/ada/faces", PRIVACY), ("x", {"notes": ["from /data/faces"]})):
-        with pytest.raises(ValueError, match="must not hold an absolute path"):
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [(("cat", "/home/ada/dog", "eel"), "pets"), (CLASS_NAMES, "a\nb"), (("a", "a", "b"), "pets")],
+)
+def test_promise_22_odd_names_are_not_exported(generator, tmp_path, names, name):
+    with pytest.raises(ValueError, match="rename"):
+        release.export_generator(generator, tmp_path, PRIVACY, class_names=names, name=name)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["from /data/faces", "C:\\Users\\ada", "cat\u202egod", "\ud800"])
+def test_promise_13_paths_and_unseen_texts_of_a_statement_are_not_exported(
+    generator, tmp_path, text
+):
+    for privacy in ({**PRIVACY, "notes": ["fine", text]}, {**PRIVACY, "more": {text: 1}}):
+        with pytest.raises(ValueError, match="privacy must not hold .*word it otherwise"):
             release.export_generator(
-                generator, tmp_path, privacy, class_names=CLASS_NAMES, name=name
+                generator, tmp_path, privacy, class_names=CLASS_NAMES, name="pets"
             )
     assert not os.listdir(tmp_path)
 

@@ -230,6 +230,32 @@ def test_promise_12_figures_that_the_mechanisms_do_not_give_are_found(data_set):
     assert only(data_set) == "privacy.json: counts 200 critic steps, its mechanisms 300"
 
 
+def test_promise_12_budget_that_the_mechanisms_exceed_is_found(data_set):
+    change_statement(data_set, budget_epsilon=PRIVACY["epsilon"] * 1.01)
+    assert found(data_set) == []
+    change_statement(data_set, budget_epsilon=1.0)
+    assert only(data_set).startswith("privacy.json: claims that epsilon cannot exceed 1, its mech")
+
+
+def test_names_that_look_like_somebody_are_noted(clean, version, tmp_path):
+    assert [verification.notes(folder) for folder in (clean["npz"], version)] == [[], []]
+    path = version / "assets.extra" / "model.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "class_names": ["cat", "dog", "ada@example.org"]}))
+    (note,) = verification.notes(version.parent)
+    assert note.startswith("1/assets.extra/privacy.json: published as a name, and looks like an")
+
+
+def test_promise_22_odd_names_are_found(data_set, version):
+    stated = json.loads((data_set / "privacy.json").read_text())
+    names = ["cat", "dog", "a\u202eb"]
+    change_statement(data_set, data_set={**stated["data_set"], "class_names": names})
+    assert any("has a name that should not be published" in line for line in found(data_set))
+    path = version / "assets.extra" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "../pets"}))
+    assert any("has a name that should not be published" in line for line in found(version))
+
+
 @pytest.mark.parametrize(
     "changes, expected",
     [
@@ -428,8 +454,12 @@ def test_promise_12_model_whose_figures_are_wrong_is_found(version):
 
 
 def test_damaged_models_are_found(version):
-    (version / "assets.extra" / "model.json").write_text('{"image_shape": [9]}')
+    (version / "assets.extra" / "model.json").write_text(
+        '{"image_shape": [9], "name": "pets", "class_names": []}'
+    )
     assert any("model.json says [9]" in line for line in found(version))
+    (version / "assets.extra" / "model.json").write_text('{"image_shape": [9]}')
+    assert "assets.extra/model.json: is damaged (KeyError('name'))" in found(version)
     (version / "assets.extra" / "model.json").write_text("[]")
     assert "assets.extra/model.json: is damaged" in " ".join(found(version))
     (version / "assets.extra" / "model.json").unlink()

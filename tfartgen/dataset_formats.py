@@ -26,7 +26,7 @@ from typing import IO, Any, Callable, Optional
 
 import numpy as np
 
-from tfartgen import _validate
+from tfartgen import _validate, published_names
 from tfartgen.artificial import ModelSpec
 
 #: Images uint8 `[n, height, width, channels]` and labels int32 `[n]`.
@@ -42,6 +42,12 @@ _ENCODED_AT_ONCE = 256
 
 #: Of zlib: as small as its default of 6 within a hundredth for digits, in three quarters of the time.
 _COMPRESSION = 3
+
+#: Bytes of the longest name that file systems take.
+_LONGEST_FOLDER = 255
+
+#: In TFDS's description: the paper that lies beside it.
+_HOMEPAGE = "DATASHEET.md"
 
 #: The earliest date that a zip file can carry, so that the same arrays make the same file.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -93,7 +99,7 @@ def write(
       folder: exists.
 
     Raises:
-      ValueError: the format is unknown, or cannot hold the class names.
+      ValueError: the format is unknown, or a name cannot be published in it.
       OSError: no space, or no permission.
     """
     import tensorflow as tf
@@ -107,12 +113,30 @@ def write(
 
 
 def check(format: str, spec: ModelSpec) -> None:
-    """Raises a ValueError for an unknown format, or one that cannot hold the class names."""
+    """Refuses an unknown format, names that must not be published, and classes that the format cannot hold.
+
+    Raises:
+      ValueError: one of them.
+    """
     _validate.one_of("format", format, FORMATS)
-    for name in spec.class_names if format == "png" else ():
-        if not name or name.startswith(".") or re.search(r"[/\\\0]", name):
+    published_names.check_names(spec.name, spec.class_names)
+    if format == "png":
+        _check_folders(spec.class_names)
+
+
+def _check_folders(class_names: Iterable[str]) -> None:
+    """A folder of each class, on every system."""
+    remedy = "use --format=tfds or npz"
+    folders: dict[str, str] = {}
+    for name in class_names:
+        if name.startswith(".") or "/" in name or len(name.encode("utf-8")) > _LONGEST_FOLDER:
             raise ValueError(
-                f"--format=png makes a folder of each class, and {name!r} names none; use --format=tfds or npz"
+                f"--format=png makes a folder of each class, and {name!r} names none; {remedy}"
+            )
+        other = folders.setdefault(name.casefold(), name)
+        if other != name:
+            raise ValueError(
+                f"--format=png makes a folder of each class, and {other!r} and {name!r} are one where capitals do not count; {remedy}"
             )
 
 
@@ -160,9 +184,8 @@ def _tfds_information(spec: ModelSpec, folder: pathlib.Path) -> Any:
             "label": tfds.features.ClassLabel(names=list(spec.class_names)),
         }
     )
-    name = re.sub(r"\W", "_", spec.name, flags=re.ASCII)
     identity = dataset_info.DatasetIdentity(
-        name=name if name[:1].isalpha() else f"artificial_{name}",
+        name=tfds_name(spec.name),
         version=tfds.core.Version("1.0.0"),
         data_dir=os.fspath(folder),
         module_name="tfartgen",
@@ -173,7 +196,14 @@ def _tfds_information(spec: ModelSpec, folder: pathlib.Path) -> Any:
         supervised_keys=("image", "label"),
         disable_shuffling=True,
         description="Artificial images, drawn by a generator; see DATASHEET.md and privacy.json.",
+        # Without one, TFDS makes up that of its catalogue's data set of this name.
+        homepage=_HOMEPAGE,
     )
+
+
+def tfds_name(name: str) -> str:
+    """What TFDS calls the artificial data set of a model of that name: no data set of TFDS's own catalogue."""
+    return "artificial_" + re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def _write_npz(

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -25,9 +26,10 @@ from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
-from tfartgen import dataset_formats, output_folder, papers, statement
+from tfartgen import accounting, dataset_formats, output_folder, papers, statement
 from tfartgen.artificial import DrawPlan, GeneratorModel, LabelPolicy, ModelSpec, draw_part
 from tfartgen.dataset_formats import Part
+from tfartgen.rounding import upwards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,7 @@ def generate(
     format: str = "tfds",
     *,
     overwrite: bool = False,
+    exceed_budget: bool = False,
     progress: Callable[[int], object] = lambda count: None,
     produce: Optional[Callable[[DrawPlan, pathlib.Path], object]] = None,
 ) -> GenerateResult:
@@ -72,16 +75,18 @@ def generate(
       output: folder of the data set; must not exist unless `overwrite`.
       format: one of `dataset_formats.FORMATS`.
       overwrite: replace a data set that is there, once the new one is complete.
+      exceed_budget: whether noised labels may cost more than the budget of the generator's training, see `check_label_noise`.
       progress: called with the number of examples that were added.
       produce: writes all parts of the plan into a folder, instead of `model` here.
 
     Raises:
-      ValueError: bad format, plan or output, another process is writing there, or the model misbehaves.
+      ValueError: bad format, plan or output, names that must not be published, labels over the budget, another process is writing
+        there, or the model misbehaves.
       OSError: no space, or no permission. What was drawn stays for another attempt.
     """
     output = pathlib.Path(os.path.abspath(os.path.expanduser(output)))
     dataset_formats.check(format, model.spec)
-    _check_statement(model.spec)
+    notes = check_label_noise(model.spec, plan.policy.noise_multiplier, exceed_budget)
     if len(plan.policy.probabilities) != model.spec.num_classes:
         raise ValueError(
             f"the label policy has {len(plan.policy.probabilities)} classes and {model.spec.name} has "
@@ -89,7 +94,7 @@ def generate(
         )
     output_folder.check_output(output, overwrite)
     with output_folder.work_folder(output) as work:
-        plan, notes = _settle(model, plan, work)
+        plan, said = _settle(model, plan, work)
         get = functools.partial(_read_or_draw, model, plan, work)
         if produce is not None:
             _remove_damaged(plan, work)
@@ -106,7 +111,71 @@ def generate(
         output_folder.check_output(output, overwrite)
         output_folder.publish(assembled, output, work)
         shutil.rmtree(work)
-    return GenerateResult(output, format, plan.num_examples, plan.policy, stated, notes)
+    return GenerateResult(output, format, plan.num_examples, plan.policy, stated, (*notes, *said))
+
+
+def check_label_noise(
+    spec: ModelSpec, noise_multiplier: Optional[float], exceed_budget: bool = False
+) -> tuple[str, ...]:
+    """What labels from a noised class histogram cost, against the budget that the generator was trained within.
+
+    Formal guarantee: what the statement of the data set will say is compared, which is the generator's mechanisms and the
+    histogram's, priced together. It depends on no record, so that it is known before one is read.
+
+    Args:
+      spec: of the generator.
+      noise_multiplier: of the histogram; None for labels that cost nothing.
+      exceed_budget: whether the budget may be exceeded. The statement then claims none.
+
+    Returns:
+      Lines for people.
+
+    Raises:
+      ValueError: the budget would be exceeded.
+    """
+    _check_statement(spec)
+    budget = spec.privacy["budget_epsilon"]
+    if noise_multiplier is None or budget is None or spec.privacy["void_reasons"]:
+        return ()
+    anyhow = LabelPolicy.uniform(spec.num_classes).probabilities  # they have no price
+    policy = LabelPolicy("noised", anyhow, noise_multiplier)
+    epsilon = statement.repriced({**spec.privacy, "label_policy": dataclasses.asdict(policy)})[
+        "epsilon"
+    ]
+    if epsilon is not None and epsilon <= budget:
+        return ()
+    figure = "infinity" if epsilon is None else upwards(epsilon)
+    over = f"epsilon = {figure} at delta = {spec.privacy['delta']:g}, above the budget {budget:g} of {spec.name}'s training"
+    if exceed_budget:
+        return (
+            f"the noised class histogram makes it {over}; the data set's statement names no budget",
+        )
+    raise ValueError(
+        f"--label_noise_multiplier={noise_multiplier:g} makes it {over}; {_noise_within_budget(spec, policy)}, or draw other labels: "
+        "uniform ones, or from a public --label_histogram. --exceed_budget publishes it all the same, without the budget"
+    )
+
+
+def _noise_within_budget(spec: ModelSpec, policy: LabelPolicy) -> str:
+    """How much noise would do."""
+    one = policy.stretch()
+    assert one is not None  # it is noised
+    try:
+        least = accounting.calibrate_noise_multiplier(
+            spec.privacy["budget_epsilon"],
+            spec.privacy["delta"],
+            sampler=one.sampler,
+            sampling_rate=one.sampling_rate,
+            batch_size=one.batch_size,
+            clip_norm=one.clip_norm,
+            steps=1,
+            coordinates=one.coordinates,
+            grid=one.grid,
+            before=tuple(statement.stated_stretches(spec.privacy)),
+        )
+    except ValueError:
+        return "no noise brings it below"
+    return f"give {math.ceil(least * 100) / 100:g} or more"
 
 
 def _check_statement(spec: ModelSpec) -> None:

@@ -23,9 +23,15 @@ _PATH_IN_BINARY = re.compile(
     rb"/(?:home|root|Users|tmp|work|usr|opt|var|data|mnt|srv|etc|private)/[\w.-]{3}|[A-Za-z]:\\Users\\"
 )
 
+#: In what is no text, so many characters in a row that can be read are taken for one.
+_SHORTEST_RUN = 6
+
+#: Whatever is decoded to be neither a control character nor the mark of what is no UTF-8.
+_RUN = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ufffd]{{{_SHORTEST_RUN},}}")
+
 #: Names of users and hosts that tell nothing, and occur in texts.
 _COMMON_NAMES = frozenset(
-    "root user users admin administrator guest test nobody runner build docker ubuntu debian localhost jovyan "
+    "root user users admin administrator guest test nobody runner build docker ubuntu debian core localhost jovyan "
     "data model train name".split()
 )
 
@@ -48,9 +54,18 @@ def find(path: pathlib.Path, words: Iterable[str] = ()) -> Iterator[str]:
     if found:
         yield f"holds an absolute path: {_excerpt(text, found)!r}"
     for word in words:
-        found = re.search(rf"\b{re.escape(word)}\b", text)
+        found = _word(word).search(text)
         if found:
             yield f"names this user or host: {_excerpt(text, found)!r}"
+
+
+def has_word(text: str, word: str) -> bool:
+    """Whether a name holds a word, in whatever case; what joins words in names, as `_` does, is no part of them."""
+    return _word(word, re.IGNORECASE).search(text) is not None
+
+
+def _word(word: str, flags: int = 0) -> re.Pattern[str]:
+    return re.compile(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", flags)
 
 
 def _text_of(path: pathlib.Path) -> Optional[str]:
@@ -64,6 +79,11 @@ def _text_of(path: pathlib.Path) -> Optional[str]:
 
 def _excerpt(text: str, found: re.Match[str]) -> str:
     return text[found.start() : found.start() + 60].splitlines()[0].strip()
+
+
+def runs(content: bytes) -> list[str]:
+    """What can be read in bytes that are no text: `_SHORTEST_RUN` or more characters of UTF-8 in a row."""
+    return [found.strip() for found in _RUN.findall(content.decode("utf-8", "replace"))]
 
 
 def _paths_in_binary(path: pathlib.Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import tfartgen
-from tfartgen import artificial, datasheet, statement
+from tfartgen import artificial, datasheet, published_names, statement
 from tfartgen.artificial import DrawPlan, ModelSpec
 
 STATEMENT_FILE, SHEET_FILE, PREVIEW_FILE = "privacy.json", "DATASHEET.md", "preview.png"
@@ -57,10 +57,12 @@ def write_papers(
       The statement.
 
     Raises:
-      ValueError: the generator's statement does not follow the schema, or a text holds an absolute path.
+      ValueError: the generator's statement does not follow the schema, or a name or text must not be published
+        (`published_names`).
       OSError: no space, or no permission.
     """
     folder = pathlib.Path(folder)
+    published_names.check_names(spec.name, spec.class_names)
     data_set = {
         "name": spec.name,
         "format": format,
@@ -79,13 +81,8 @@ def write_papers(
     (folder / SHEET_FILE).write_text(sheet, encoding="utf-8")
     stated["files"] = digests(folder)
     content = json.dumps(stated, indent=2, allow_nan=False) + "\n"
-    for name, text in ((STATEMENT_FILE, content), (SHEET_FILE, sheet)):
-        found = statement.ABSOLUTE_PATH.search(text)
-        if found:
-            raise ValueError(
-                f"{name} must not hold an absolute path, it is published, got {text[found.start() :][:60]!r}; export the "
-                "model with other names"
-            )
+    published_names.check_texts(STATEMENT_FILE, stated)
+    published_names.check_texts(SHEET_FILE, sheet.splitlines())
     (folder / STATEMENT_FILE).write_text(content, encoding="utf-8")
     return stated
 

@@ -17,9 +17,8 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from tfartgen import warmup
+from tfartgen import published_names, warmup
 from tfartgen.data import to_uint8
-from tfartgen.statement import ABSOLUTE_PATH
 
 #: Batches are padded to a multiple of this: TensorFlow's CPU kernels give a row the same bits in all of them.
 _BLOCK_ROWS = 8
@@ -48,7 +47,8 @@ def export_generator(
     Beside them are warm-up requests for all of them, see `warmup`.
 
     Formal guarantee: post-processing of the generator's weights. What is written is those weights, the
-    functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path.
+    functions, `class_names`, `name` and `privacy`: no critic, no optimizer, no Python source or path. `bin/generate --verify`
+    lists every text of it (`published_texts`).
 
     Args:
       generator: a built Keras model with `get_config`, `image_shape`, `num_classes` and `latent_dim`.
@@ -61,8 +61,8 @@ def export_generator(
       `directory / version`, complete: it is written beside and renamed.
 
     Raises:
-      ValueError: `class_names` does not fit the generator, the generator carries weights that are not its
-        own, or a text holds an absolute path.
+      ValueError: `class_names` does not fit the generator, the generator carries weights that are not its own, or a name or
+        text must not be published (`published_names`).
       OSError: no space, or no permission; nothing is left behind.
     """
     if len(class_names) != generator.num_classes:
@@ -76,8 +76,8 @@ def export_generator(
         "class_names": [str(class_name) for class_name in class_names],
         "latent_dim": int(generator.latent_dim),
     }
-    _refuse_paths("name", name)
-    _refuse_paths("privacy", privacy)
+    published_names.check_names(name, class_names)
+    published_names.check_texts("privacy", privacy)
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     temporary = directory / f".tmp-{secrets.token_hex(4)}"
@@ -98,16 +98,6 @@ def export_generator(
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _refuse_paths(where: str, value: Any) -> None:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_paths(where, item)
-    elif isinstance(value, str) and ABSOLUTE_PATH.search(value):
-        raise ValueError(f"{where} must not hold an absolute path, it is published, got {value!r}")
 
 
 def _json(content: dict[str, Any]) -> str:

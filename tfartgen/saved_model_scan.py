@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a generator's SavedModel holds beyond a generator: variables, functions, constants, names.
+"""What a generator's SavedModel holds beyond a generator: variables, functions, constants, names. And every text in it.
 
 The files are parsed, never executed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf import message
-from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
+from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2, trackable_object_graph_pb2
+
+from tfartgen import leaks
 
 #: Signatures that a release must have, and may have.
 REQUIRED_SIGNATURES = frozenset(["serving_default", "seeded", "latent"])
@@ -29,6 +33,9 @@ _LONGEST_TEXT = 256
 _PRIVATE_NAME = re.compile(r"critic|discriminator|optimi[sz]er|\badam\b", re.IGNORECASE)
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+#: What the names of weights are made of; the index holds only the end of a name that begins as the one before.
+_INDEX_WORDS = (_OBJECT_GRAPH.encode(), b"generator_weights/", b"/.ATTRIBUTES/VARIABLE_VALUE")
 
 #: Room for the framing of that entry in the checkpoint.
 _CHECKPOINT_SLACK = 64
@@ -72,6 +79,100 @@ def scan(folder: pathlib.Path, model: Mapping[str, Any], texts: Mapping[str, str
         *_constant_problems(graph.graph_def, describes, texts, objects),
         *_name_problems(graph),
     ]
+
+
+def texts(file: pathlib.Path) -> Iterator[tuple[str, str]]:
+    """Every text in a file of a SavedModel, but for the values of weights.
+
+    Args:
+      file: `saved_model.pb`, `fingerprint.pb`, or one of `variables/`, beside the others there.
+
+    Yields:
+      Where in the file, and the text; of bytes that are no text, what can be read in them (`leaks.runs`).
+
+    Raises:
+      Exception: of TensorFlow or of the protocol buffers, where the file is damaged.
+    """
+    content = file.read_bytes()
+    if file.name == "saved_model.pb":
+        yield from message_texts(saved_model_pb2.SavedModel(), content)
+    elif file.name == "fingerprint.pb":
+        yield from message_texts(fingerprint_pb2.FingerprintDef(), content)
+    else:
+        yield from _checkpoint_texts(file, content)
+
+
+def _checkpoint_texts(file: pathlib.Path, content: bytes) -> Iterator[tuple[str, str]]:
+    """Of the index: names and texts of variables. Of either: what else can be read, beside what belongs there."""
+    checkpoint = tf.train.load_checkpoint(str(file.parent / "variables"))
+    types = checkpoint.get_variable_to_dtype_map()
+    for name in sorted(types):
+        values = np.array(checkpoint.get_tensor(name), object if types[name] == tf.string else None)
+        stored = [values.tobytes()] if types[name] != tf.string else values.ravel().tolist()
+        if file.suffix != ".index":
+            for value in stored:
+                content = content.replace(value, b"\0") if value else content
+            continue
+        yield "variable", name
+        if types[name] == tf.string:
+            yield from ((name, text) for value in stored for text in _read(value))
+    for known in _INDEX_WORDS if file.suffix == ".index" else ():
+        content = content.replace(known, b"\0")
+    yield from (("beside the variables", run) for run in leaks.runs(content))
+
+
+def message_texts(empty: Any, serialized: bytes) -> Iterator[tuple[str, str]]:
+    """Every text in a message of the protocol buffers, in fields that its type does not know as well.
+
+    Args:
+      empty: of the message's type.
+      serialized: the message.
+
+    Yields:
+      Names of fields, with points between them, and the text.
+
+    Raises:
+      DecodeError: it is no such message.
+    """
+    empty.ParseFromString(serialized)
+    found = list(_fields(empty, ""))
+    yield from found
+    empty.DiscardUnknownFields()
+    if empty.ByteSize() != len(serialized):  # there is more than what was parsed
+        seen = {text for _, text in found}
+        yield from (("unknown field", run) for run in leaks.runs(serialized) if run not in seen)
+
+
+def _fields(parsed: Any, place: str) -> Iterator[tuple[str, str]]:
+    for field, value in parsed.ListFields():
+        where = f"{place}.{field.name}".lstrip(".")
+        kind = field.message_type
+        if kind is not None and kind.GetOptions().map_entry:
+            yield from ((where, key) for key in value if isinstance(key, str))
+            values = [value[key] for key in value]
+        else:
+            values = value if field.label == field.LABEL_REPEATED else [value]
+        for each in values:
+            if isinstance(each, message.Message):
+                yield from _fields(each, where)
+            elif isinstance(each, str):
+                yield where, each
+            elif isinstance(each, bytes):
+                yield from ((where, text) for text in _read(each))
+
+
+def _read(value: bytes) -> Iterator[str]:
+    """A text as it is; those in a description of objects; what can be read in anything else."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = value.decode("utf-8")
+        if all(character.isprintable() or character in "\n\t" for character in text):
+            yield text
+            return
+    try:
+        objects = trackable_object_graph_pb2.TrackableObjectGraph()
+        yield from (text for _, text in message_texts(objects, value))
+    except message.DecodeError:
+        yield from leaks.runs(value)
 
 
 def _signature_problems(graph: Any, model: Mapping[str, Any]) -> Iterator[str]:

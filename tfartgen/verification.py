@@ -14,13 +14,13 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import numpy as np
 from PIL import Image
 
-from tfartgen import leaks, ledger, papers, released_data, statement
+from tfartgen import leaks, ledger, papers, published_names, released_data, statement
 from tfartgen.artificial import DrawPlan, LabelPolicy
 
 if TYPE_CHECKING:
@@ -36,12 +36,8 @@ _MODEL_FILES = re.compile(
     r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
     r"|assets\.extra/(model\.json|privacy\.json|tf_serving_warmup_requests)"
 )
-_MODEL_STATEMENT = "assets.extra/privacy.json"
-_MODEL_NEEDS = (
-    "variables/variables.index",
-    "assets.extra/model.json",
-    _MODEL_STATEMENT,
-)
+_MODEL_STATEMENT, _MODEL_DESCRIPTION = "assets.extra/privacy.json", "assets.extra/model.json"
+_MODEL_NEEDS = ("variables/variables.index", _MODEL_DESCRIPTION, _MODEL_STATEMENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,14 +97,23 @@ def verify(
 
 
 def notes(folder: Union[str, os.PathLike[str]]) -> list[str]:
-    """What a person should know of a release that has no problem, as `verify` reads it: who stated what it cost."""
+    """What a person should know of a release that has no problem: who stated what it cost, names that tell of somebody.
+
+    Args:
+      folder: as in `verify`.
+    """
     path = pathlib.Path(folder).expanduser()
     places = (papers.STATEMENT_FILE, _MODEL_STATEMENT, f"*/{_MODEL_STATEMENT}")
     found = []
     for file in sorted(file for place in places for file in path.glob(place)):
-        said = statement.stated_before(json.loads(file.read_text(encoding="utf-8")))
-        if said:
-            found.append(f"{file.relative_to(path)}: {said}")
+        stated = json.loads(file.read_text(encoding="utf-8"))
+        said, names = statement.stated_before(stated), stated["data_set"]
+        if names is None:  # of a generator
+            names = json.loads((file.parent / "model.json").read_text(encoding="utf-8"))
+        more = published_names.notes(names["name"], names["class_names"])
+        found += [
+            f"{file.relative_to(path)}: {line}" for line in (*([said] if said else []), *more)
+        ]
     return found
 
 
@@ -120,6 +125,7 @@ def _data_set_problems(folder: pathlib.Path, private: Optional[PrivateData]) -> 
         return
     yield from _digest_problems(folder, stated["files"])
     data_set = stated["data_set"]
+    yield from _name_problems(papers.STATEMENT_FILE, data_set["name"], data_set["class_names"])
     if private is not None and list(private.image_shape) != data_set["image_shape"]:
         raise ValueError(
             f"--dataset has images {list(private.image_shape)}, the data set {data_set['image_shape']}: it was learned "
@@ -251,10 +257,12 @@ def _version_problems(folder: pathlib.Path) -> Iterator[Problem]:
     }
     try:
         model = json.loads(texts["model"])
+        names = str(model["name"]), [str(name) for name in model["class_names"]]
         model = {"image_shape": [int(n) for n in model["image_shape"]]}
     except (ValueError, TypeError, KeyError) as error:
-        yield Problem("assets.extra/model.json", f"is damaged ({error!r})")
+        yield Problem(_MODEL_DESCRIPTION, f"is damaged ({error!r})")
         return
+    yield from _name_problems(_MODEL_DESCRIPTION, *names)
     from tfartgen import saved_model_scan
 
     for what in saved_model_scan.scan(folder, model, texts):
@@ -289,6 +297,7 @@ def _figure_problems(stated: Mapping[str, Any]) -> Iterator[str]:
     for key, value in figures.items():
         if key != "accountant" and not _alike(stated[key], value):
             yield f"states {key} = {stated[key]!r}, its mechanisms give {value!r}"
+    yield from _budget_problems(stated, figures["epsilon"])
     if stated["headline"] != statement.headline(stated):
         yield f"has the headline {stated['headline']!r}, its figures give {statement.headline(stated)!r}"
     data_set = stated["data_set"]
@@ -302,6 +311,14 @@ def _figure_problems(stated: Mapping[str, Any]) -> Iterator[str]:
             yield f"calls the label policy uniform, its probabilities are {list(policy.probabilities)}"
 
 
+def _budget_problems(stated: Mapping[str, Any], epsilon: Optional[float]) -> Iterator[str]:
+    budget = stated["budget_epsilon"]
+    if budget is None or stated["void_reasons"]:
+        return
+    if epsilon is None or not epsilon <= budget * (1 + _FIGURE_TOLERANCE):
+        yield f"claims that epsilon cannot exceed {budget:g}, its mechanisms give {epsilon!r}"
+
+
 def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_alike, one, other))
@@ -310,6 +327,13 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=_FIGURE_TOLERANCE)
     return one == other
+
+
+def _name_problems(file: str, name: str, class_names: Sequence[str]) -> Iterator[Problem]:
+    try:
+        published_names.check_names(name, class_names)
+    except ValueError as error:
+        yield Problem(file, f"has a name that should not be published: {error}")
 
 
 def _leak_problems(folder: pathlib.Path) -> Iterator[Problem]:

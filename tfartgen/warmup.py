@@ -9,6 +9,7 @@ before it lets a version answer
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 
 import tensorflow as tf
 from google.protobuf import message
@@ -41,10 +42,16 @@ def write_requests(version_folder: pathlib.Path, *, name: str, latent_dim: int) 
     """
     path = version_folder / "assets.extra" / REQUESTS_FILE
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in BATCH_SIZES:
-            for signature, inputs in _inputs(size, latent_dim).items():
-                writer.write(prediction_log(name, signature, inputs))
+        for request in requests(name=name, latent_dim=latent_dim):
+            writer.write(request)
     return path
+
+
+def requests(*, name: str, latent_dim: int) -> Iterator[bytes]:
+    """The requests, serialised, in the order of the file; arguments as in `write_requests`."""
+    for size in BATCH_SIZES:
+        for signature, inputs in _inputs(size, latent_dim).items():
+            yield prediction_log(name, signature, inputs)
 
 
 def _inputs(size: int, latent_dim: int) -> dict[str, dict[str, message.Message]]:
