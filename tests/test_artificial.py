@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -15,9 +16,12 @@ from scipy import stats
 from tfartgen import artificial, data, release
 from tfartgen.accounting import epsilon
 from tfartgen.artificial import DrawPlan, LabelPolicy, LocalModel
+from tfartgen.budget_book import BudgetBook
+from tfartgen.budget_entries import Ceiling, Spending
+from tfartgen.ledger import Ledger
 from tfartgen.networks import Generator
 from tfartgen.noise_limits import GRID
-from tfartgen.statement import privacy_statement
+from tfartgen.statement import dataset_statement, privacy_statement, validate_statement
 
 CLASS_NAMES = ("cat", "dog", "eel")
 UNIFORM = LabelPolicy.uniform(3)
@@ -187,12 +191,58 @@ def test_noised_policy_counts_private_records_only():
     split = data.Split.from_arrays(np.zeros((9, 8, 8, 1), np.uint8), [0, 0, 0, 0, 0, 0, 1, 1, 1])
     held_out = data.Split.from_arrays(np.zeros((50, 8, 8, 1), np.uint8), [1] * 50)
     private = data.PrivateData("x", (8, 8, 1), ("a", "b"), split, held_out)
-    policy = artificial.noised_policy(private, ("a", "b"), 1e-9)
-    assert policy.probabilities == pytest.approx((6 / 9, 3 / 9), abs=1e-8)
+    policy = artificial.noised_policy(private, ("a", "b"), 1e-6, BudgetBook())
+    assert policy.probabilities == pytest.approx((6 / 9, 3 / 9), abs=1e-5)
     with pytest.raises(
         ValueError, match="--dataset has the classes a, b and the generator cat, dog"
     ):
-        artificial.noised_policy(private, ("cat", "dog"), 1.0)
+        artificial.noised_policy(private, ("cat", "dog"), 1.0, BudgetBook())
+
+
+def _private():
+    images = np.arange(9 * 64, dtype=np.uint8).reshape(9, 8, 8, 1)
+    split = data.Split.from_arrays(images, [0, 0, 0, 0, 1, 1, 1, 2, 2])
+    return data.PrivateData("pets", (8, 8, 1), CLASS_NAMES, split, split)
+
+
+def test_promise_18_a_noised_histogram_is_booked_and_counted_beside_others():
+    private, book = _private(), BudgetBook()
+    first, second = (artificial.noised_policy(private, CLASS_NAMES, 30.0, book) for _ in "12")
+    digests = private.train.digests()
+    counted = book.earlier(digests, "pets", besides=[second.digest()])
+    assert [each["mechanism"] for each in counted["releases"]] == [[first.stretch().as_json()]]
+    drawn = {
+        "name": "pets",
+        "format": "npz",
+        "num_examples": 9,
+        "image_shape": [8, 8, 1],
+        "class_names": list(CLASS_NAMES),
+        "seed": 0,
+    }
+    model = privacy_statement([], 1e-5, critic_steps=0, num_records=9)
+    statement = dataset_statement(model, drawn, second, counted)
+    joint = statement["earlier_releases"]["joint_epsilon"]
+    assert joint == epsilon([first.stretch(), second.stretch()], 1e-5) > statement["epsilon"]
+    assert not validate_statement(statement)
+    # What the generator's statement counted, and this book does not know, still counts.
+    other = artificial.noised_policy(private, CLASS_NAMES, 40.0, BudgetBook(book.path / "other"))
+    before = BudgetBook(book.path / "other").earlier(digests, "pets")
+    known = privacy_statement([], 1e-5, critic_steps=0, num_records=9, earlier=before)
+    both = dataset_statement(known, drawn, second, counted)["earlier_releases"]
+    assert len(both["releases"]) == 2
+    assert both["joint_epsilon"] == epsilon(
+        [each.stretch() for each in (first, second, other)], 1e-5
+    )
+
+
+def test_promise_18_a_ceiling_binds_a_noised_histogram(monkeypatch):
+    private, book = _private(), BudgetBook()
+    planned = LabelPolicy("noised", (1.0, 0.0, 0.0), 30.0).stretch()
+    spending = Spending("a run", private.train.digests(), Ledger(), [planned], "pets")
+    book.reserve(dataclasses.replace(spending, ceiling=Ceiling(0.2, 1e-5)))
+    monkeypatch.setattr(LabelPolicy, "noised", lambda *_: pytest.fail("noise was drawn"))
+    with pytest.raises(ValueError, match="--total_epsilon=0.2 would be exceeded"):
+        artificial.noised_policy(private, CLASS_NAMES, 3.0, book)
 
 
 def test_plan_cuts_parts():

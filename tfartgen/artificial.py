@@ -9,6 +9,7 @@ post-processing of a release, except `LabelPolicy.noised`, which looks at privat
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING, Optional, Union
 import numpy as np
 
 from tfartgen import _validate, ledger
+from tfartgen.budget_entries import Spending
 from tfartgen.noise_limits import GRID
 from tfartgen.released_models import GeneratorModel, LocalModel, ModelSpec, find_version
 
 if TYPE_CHECKING:
+    from tfartgen.budget_book import BudgetBook
     from tfartgen.data import PrivateData
 
 __all__ = [
@@ -147,6 +150,11 @@ class LabelPolicy:
         probabilities = [n / total for n in kept] if total else [1 / len(kept)] * len(kept)
         return cls("noised", tuple(probabilities), float(noise_multiplier))
 
+    def digest(self) -> str:
+        """SHA-256 of the distribution, by which the budget book knows it."""
+        content = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(content.encode("utf-8")).hexdigest()
+
     def stretch(self) -> Optional[ledger.Stretch]:
         """What releasing the histogram cost, to be priced with the critic's stretches; None for nothing.
 
@@ -174,23 +182,45 @@ def declared_policy(path: Union[str, os.PathLike[str]], class_names: Sequence[st
 
 
 def noised_policy(
-    private: PrivateData, class_names: Sequence[str], noise_multiplier: float
+    private: PrivateData,
+    class_names: Sequence[str],
+    noise_multiplier: float,
+    book: BudgetBook,
 ) -> LabelPolicy:
     """`LabelPolicy.noised` from the labels of the private records; those held out are not counted.
 
+    Formal guarantee: the histogram is in the budget book before its noise is drawn, and within the ceiling of these records.
+
+    Args:
+      private: whose classes are counted.
+      class_names: the generator's.
+      noise_multiplier: standard deviation of the noise on each count.
+      book: in which it is entered.
+
     Raises:
-      ValueError: the data has other classes than the generator, or the noise is not a positive number.
+      ValueError: the data has other classes than the generator, the noise is not a positive number, or a ceiling would be exceeded.
+      OSError: the book cannot be written.
     """
     if tuple(private.class_names) != tuple(class_names):
         raise ValueError(
             f"--dataset has the classes {', '.join(private.class_names)} and the generator {', '.join(class_names)}; "
             "give the data that it was trained on"
         )
-    labels = private.train.stream().map(lambda image, label: label).batch(4096)
-    counts = np.zeros(len(class_names), np.int64)
-    for some in labels.as_numpy_iterator():
-        counts += np.bincount(some, minlength=len(counts))
-    return LabelPolicy.noised(counts, noise_multiplier)
+    _validate.positive("label_noise_multiplier", noise_multiplier)
+    planned = ledger.Stretch.of_sums(noise_multiplier, 1.0, len(class_names))
+    reservation = book.reserve(
+        Spending(
+            name=f"class histogram of {private.name}",
+            digests=private.train.digests(),
+            ledger=ledger.Ledger(),
+            planned=[planned],
+            dataset=private.name,
+        )
+    )
+    counts = private.train.class_counts(len(class_names)).tolist()
+    policy = LabelPolicy.noised(counts, noise_multiplier)
+    reservation.settle(ledger.Ledger([planned]), policy.digest())
+    return policy
 
 
 def example_labels(policy: LabelPolicy, seed: int, start: int, stop: int) -> np.ndarray:

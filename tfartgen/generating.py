@@ -20,7 +20,7 @@ import os
 import pathlib
 import shutil
 import textwrap
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent import futures
 from typing import Any, Callable, Optional, Union
 
@@ -61,6 +61,7 @@ def generate(
     *,
     overwrite: bool = False,
     exceed_budget: bool = False,
+    counted: Optional[Callable[[LabelPolicy], Mapping[str, Any]]] = None,
     progress: Callable[[int], object] = lambda count: None,
     produce: Optional[Callable[[DrawPlan, pathlib.Path], object]] = None,
 ) -> GenerateResult:
@@ -76,6 +77,7 @@ def generate(
       format: one of `dataset_formats.FORMATS`.
       overwrite: replace a data set that is there, once the new one is complete.
       exceed_budget: whether noised labels may cost more than the budget of the generator's training, see `check_label_noise`.
+      counted: for a noised histogram, given the one that was drawn from: what the budget book knows of these records besides.
       progress: called with the number of examples that were added.
       produce: writes all parts of the plan into a folder, instead of `model` here.
 
@@ -106,7 +108,8 @@ def generate(
         with contextlib.closing(_one_ahead(get, len(plan.parts()))) as parts:
             kept = _kept(parts, work, preview, progress)
             dataset_formats.write(format, kept, plan.num_examples, model.spec, assembled)
-        stated = papers.write_papers(assembled, model.spec, plan, format, preview.images)
+        known = None if counted is None else counted(plan.policy)
+        stated = papers.write_papers(assembled, model.spec, plan, format, preview.images, known)
         output_folder.flush_to_disk(assembled)
         output_folder.check_output(output, overwrite)
         output_folder.publish(assembled, output, work)
@@ -194,10 +197,7 @@ def _settle(
     path = work / "plan.json"
     stored = _read_json(path)
     if stored is not None and _is_same_noising(stored, plan):
-        policy = LabelPolicy(
-            **{**stored["policy"], "probabilities": tuple(stored["policy"]["probabilities"])}
-        )
-        plan = dataclasses.replace(plan, policy=policy)
+        plan = dataclasses.replace(plan, policy=_policy_of(stored))
     wanted = json.loads(json.dumps({"model": fingerprint(model), **dataclasses.asdict(plan)}))
     drawn = sorted(work.glob("part-*.npz"))
     if stored == wanted:
@@ -215,6 +215,23 @@ def _settle(
         key for key in wanted if not isinstance(stored, dict) or stored.get(key) != wanted[key]
     ]
     return plan, (f"starting over: the draw that was stopped had another {', '.join(fields)}",)
+
+
+def stored_policy(output: Union[str, os.PathLike[str]], plan: DrawPlan) -> Optional[LabelPolicy]:
+    """The histogram that was noised for a draw which was stopped, so that noise is spent once; None where there is none.
+
+    Args:
+      output: as in `generate`.
+      plan: of the draw; its policy's probabilities do not matter.
+    """
+    path = pathlib.Path(os.path.abspath(os.path.expanduser(output)))
+    stored = _read_json(output_folder.work_path(path) / "plan.json")
+    return _policy_of(stored) if _is_same_noising(stored, plan) else None
+
+
+def _policy_of(stored: Any) -> LabelPolicy:
+    fields = stored["policy"]
+    return LabelPolicy(**{**fields, "probabilities": tuple(fields["probabilities"])})
 
 
 def _read_json(path: pathlib.Path) -> Any:

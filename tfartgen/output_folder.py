@@ -37,10 +37,15 @@ def check_output(output: pathlib.Path, overwrite: bool) -> None:
         )
 
 
+def work_path(output: pathlib.Path) -> pathlib.Path:
+    """Where the hidden folder of an output is, whether or not it exists."""
+    return output.with_name(f".{output.name}.parts")
+
+
 @contextlib.contextmanager
 def work_folder(output: pathlib.Path) -> Iterator[pathlib.Path]:
     """The hidden folder beside the output, held by this process; removed if nothing was drawn in it."""
-    work = output.with_name(f".{output.name}.parts")
+    work = work_path(output)
     made = [path for path in work.parents if not path.exists()]
     work.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(work, os.O_RDONLY)

@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -39,6 +39,7 @@ def write_papers(
     plan: DrawPlan,
     format: str,
     preview: Sequence[np.ndarray],
+    counted: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """Writes the papers of a data set whose files are all written; the statement comes last.
 
@@ -52,6 +53,7 @@ def write_papers(
       format: of its files.
       preview: for each class the first ten of its drawn images, or as many as there are, uint8
         `[n, height, width, channels]`.
+      counted: see `statement.dataset_statement`.
 
     Returns:
       The statement.
@@ -71,7 +73,7 @@ def write_papers(
         "class_names": list(spec.class_names),
         "seed": int(plan.seed),
     }
-    stated = statement.dataset_statement(spec.privacy, data_set, plan.policy)
+    stated = statement.dataset_statement(spec.privacy, data_set, plan.policy, counted)
     sheet = datasheet.datasheet(
         stated,
         dict(zip(spec.class_names, class_counts(plan).tolist())),

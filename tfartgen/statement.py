@@ -153,7 +153,10 @@ def privacy_statement(
 
 
 def dataset_statement(
-    model_statement: Mapping[str, Any], data_set: Mapping[str, Any], policy: LabelPolicy
+    model_statement: Mapping[str, Any],
+    data_set: Mapping[str, Any],
+    policy: LabelPolicy,
+    counted: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """States what a data set costs that a generator drew: the generator's cost, and that of its labels.
 
@@ -164,9 +167,10 @@ def dataset_statement(
       model_statement: of the generator, see `privacy_statement`.
       data_set: what was drawn: `name`, `format`, `num_examples`, `image_shape`, `class_names`, `seed`.
       policy: where the labels come from.
+      counted: what the budget book knows of these records besides, where it was asked (`budget_book.BudgetBook.earlier`).
 
     Returns:
-      A statement, as from `privacy_statement`, without digests yet.
+      A statement, as from `privacy_statement`, without digests yet. It names no budget that its epsilon exceeds.
 
     Raises:
       ValueError: the generator's statement does not follow the schema.
@@ -189,7 +193,36 @@ def dataset_statement(
         "random_number_caveats": caveats,
         "data_set": dict(data_set),
     }
-    return _with_headline({**statement, **repriced(statement)})
+    if counted is not None:
+        stated = model_statement.get("earlier_releases")
+        statement["earlier_releases"] = dict(counted) if stated is None else _both(stated, counted)
+    statement = {**statement, **repriced(statement)}
+    budget, epsilon = statement["budget_epsilon"], statement["epsilon"]
+    within = budget is None or (epsilon is not None and epsilon <= budget)
+    if policy.kind == "noised" and not within:
+        statement["budget_epsilon"] = None
+    return _with_headline(statement)
+
+
+def _both(stated: Mapping[str, Any], counted: Mapping[str, Any]) -> dict[str, Any]:
+    """What the book counts now, and what was counted when the generator was exported and is not in that book."""
+    here, there = (
+        [step for each in side["releases"] for step in map(_stretch, each["mechanism"])]
+        for side in (counted, stated)
+    )
+    missing = ledger.excess(there, here)
+    # Steps do not say of which version they are: if one is not proven, none is.
+    version = min([each["version"] for each in stated["releases"]], default=ledger.VERSION)
+    more = {
+        "state": "settled",
+        "version": version,
+        "mechanism": [step.as_json() for step in missing],
+    }
+    return {**counted, "releases": [*counted["releases"], *([more] if missing else [])]}
+
+
+def _stretch(fields: Any) -> accounting.Stretch:
+    return accounting.Stretch.from_json(fields)
 
 
 def _warned(delta: float, num_records: Optional[int]) -> dict[str, Any]:

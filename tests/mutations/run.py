@@ -18,14 +18,17 @@ import hashlib
 import json
 import os
 import pathlib
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent import futures
 
-from mutations import MUTATIONS, Mutation
+from mutation import Mutation
+from mutations import MUTATIONS
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 COPIED = ("tfartgen", "tests", "setup.cfg")
@@ -107,10 +110,22 @@ def key(mutation: Mutation) -> str:
     return digest.hexdigest()
 
 
-def check_without_edits(folder: pathlib.Path, mutations: Sequence[Mutation]) -> None:
+def check_without_edits(
+    copies: queue.Queue[pathlib.Path],
+    pool: futures.Executor,
+    mutations: Sequence[Mutation],
+) -> None:
     """Runs every selection of tests once as it is; ends the program where one fails."""
-    for tests in dict.fromkeys(mutation.tests for mutation in mutations):
-        status, said = run_tests(folder, tests)
+
+    def untouched(tests: Sequence[str]) -> tuple[int, str]:
+        folder = copies.get()
+        try:
+            return run_tests(folder, tests)
+        finally:
+            copies.put(folder)
+
+    selections = list(dict.fromkeys(mutation.tests for mutation in mutations))
+    for tests, (status, said) in zip(selections, pool.map(untouched, selections)):
         if status:
             raise SystemExit(
                 f"without an edit, pytest {' '.join(tests)} ends with {status}:\n{said}"
@@ -123,6 +138,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--promise", type=int, help="only those of one promise")
+    parser.add_argument("--jobs", type=int, default=1, help="copies that are tested at a time")
     parser.add_argument(
         "--work", type=pathlib.Path, default=pathlib.Path(__file__).parent / ".work"
     )
@@ -137,21 +153,34 @@ def main() -> None:
     path = arguments.work / "outcomes.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch) / "copy"
-        folder.mkdir()
-        scratch_copy(folder)
-        check_without_edits(folder, [m for m in chosen if key(m) not in known])
-        print("promise  mutation" + " " * (_WIDTH - 8) + "  caught     s")
-        for mutation in chosen:
-            found = known.get(key(mutation))
-            if found is None:
-                found = known[key(mutation)] = outcome(folder, mutation)
-                path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-            word = "yes" if found["caught"] else f"NO ({found['status']})"
-            print(
-                f"{mutation.promise:7}  {mutation.name[:_WIDTH]:{_WIDTH}}  {word:6} {found['s']:5.0f}",
-                flush=True,
-            )
+        copies: queue.Queue[pathlib.Path] = queue.Queue()
+        for number in range(arguments.jobs):
+            folder = pathlib.Path(scratch, str(number), "copy")
+            folder.mkdir(parents=True)
+            scratch_copy(folder)
+            copies.put(folder)
+
+        def tested(mutation: Mutation) -> dict:
+            folder = copies.get()
+            try:
+                return outcome(folder, mutation)
+            finally:
+                copies.put(folder)
+
+        with futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            check_without_edits(copies, pool, [m for m in chosen if key(m) not in known])
+            print("promise  mutation" + " " * (_WIDTH - 8) + "  caught     s")
+            waiting = {m: pool.submit(tested, m) for m in chosen if key(m) not in known}
+            for mutation in chosen:
+                if mutation in waiting:
+                    known[key(mutation)] = waiting[mutation].result()
+                    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+                found = known[key(mutation)]
+                word = "yes" if found["caught"] else f"NO ({found['status']})"
+                print(
+                    f"{mutation.promise:7}  {mutation.name[:_WIDTH]:{_WIDTH}}  {word:6} {found['s']:5.0f}",
+                    flush=True,
+                )
     missed = sum(not known[key(mutation)]["caught"] for mutation in chosen)
     print(f"{len(chosen) - missed} of {len(chosen)} caught")
     sys.exit(1 if missed else 0)
