@@ -68,6 +68,13 @@ def test_a_sure_answer_is_in_the_last_bin_and_is_calibrated_when_right():
     assert classification.score(np.array([[1000.0, 0.0]]), np.array([1])).calibration_error == 1
 
 
+def test_a_class_that_is_not_tested_has_no_recall_and_no_part_in_the_mean():
+    logits = np.array([[2.0, 0, 0], [0, 1, 0], [3, 0, 0]])
+    outcome = classification.score(logits, np.array([0, 1, 1]))
+    np.testing.assert_array_equal(outcome.recalls, [1, 0.5, np.nan])
+    assert outcome.macro_recall == 0.75
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_confusion_and_recalls_are_those_of_scikit_learn(seed):
     logits, labels = random_answers(seed)

@@ -15,6 +15,7 @@ from tfartgen import papers
 from tfartgen.accounting import Stretch
 from tfartgen.artificial import DrawPlan, LabelPolicy, ModelSpec, example_labels
 from tfartgen.datasheet import OPEN
+from tfartgen.rounding import upwards
 from tfartgen.statement import privacy_statement, validate_statement
 
 
@@ -109,6 +110,55 @@ def test_promise_12_sheet_of_noise_whose_draws_end_gives_no_epsilon(tmp_path):
     assert "No formal privacy guarantee: noise was so small" in text
     assert "Epsilon" not in text and "Differentially private for" not in text
     assert "without noise" not in text
+
+
+def counted(**changes):
+    """A statement of 1,000 records, with what a book counted."""
+    stretch = Stretch("poisson", 0.01, 1.5, 1.0, 100, 300, coordinates=356)
+    before = {
+        "counted_since": "2026-11-28",
+        "releases": [],
+        "total_epsilon": None,
+        "total_delta": None,
+        "not_seen": ["other books"],
+        **changes.pop("earlier", {}),
+    }
+    facts = {"critic_steps": 300, "num_records": 1000, "earlier": before, **changes}
+    return privacy_statement([stretch], facts.pop("delta", 1e-5), **facts)
+
+
+def sheet_of(folder, privacy):
+    folder.mkdir()
+    write(folder, privacy)
+    return (folder / "DATASHEET.md").read_text(encoding="utf-8")
+
+
+def test_promise_18_sheet_says_what_else_these_records_have_spent(tmp_path):
+    assert "Nobody counted what else was released" in sheet_of(tmp_path / "a", FORMAL)
+    alone = sheet_of(tmp_path / "b", counted())
+    assert "Counted since 2026-11-28: nothing else was spent on these records." in alone
+    assert "Not seen by that count: other books." in alone and "ceiling" not in alone
+    step = Stretch.of_sums(5.0, 1.0, 10).as_json()
+    other = {"state": "settled", "version": 2, "mechanism": [step]}
+    earlier = {"releases": [other], "total_epsilon": 3.0, "total_delta": 1e-5}
+    privacy = counted(earlier=earlier)
+    both = sheet_of(tmp_path / "c", privacy)
+    joint = privacy["earlier_releases"]["joint_epsilon"]
+    assert joint > privacy["epsilon"] and f"(1 listed): epsilon = {upwards(joint)} at" in both
+    assert "under a ceiling of epsilon = 3 at delta = 1e-05" in both
+
+
+def test_promise_19_sheet_says_the_unit_its_number_and_a_large_delta(tmp_path):
+    fine = sheet_of(tmp_path / "a", counted())
+    assert "n = 1,000 records were trained on, which is public; none that was held out" in fine
+    assert "n being public and fixed (zero-out). Unit: one record" in fine
+    assert "Warning" not in fine and "n = 1,000" not in sheet_of(tmp_path / "b", FORMAL)
+    warned = sheet_of(tmp_path / "c", counted(delta=5e-4))
+    assert "Warning: delta = 0.0005 is above 1 / (10 n) for 1,000 records" in warned
+    assert "Differentially private for" in warned
+    refused = sheet_of(tmp_path / "d", counted(delta=1e-3))
+    assert "No formal privacy guarantee: delta = 0.001 is not below 1 / n" in refused
+    assert "Differentially private for" not in refused
 
 
 def test_promise_12_void_sheet_gives_no_epsilon(tmp_path):

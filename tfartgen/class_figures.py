@@ -38,7 +38,8 @@ def confusion(document: Mapping[str, Any]) -> Figure:
     title = f"{style.dataset_name(document)}, {name}: which classes are taken for which"
     above.suptitle(title, fontsize=11)
     axes = below.subplots()
-    _by_class(axes, [(look, row["recalls"]) for look, row in rows], names, 100)
+    recalls = [(look, np.array(row["recalls"], float)) for look, row in rows]  # NaN: not tested
+    _by_class(axes, recalls, names, 100)
     axes.set(ylabel="recall (%)", ylim=(-3, 103))
     axes.set_title("share of each class that was found", fontsize=10)
     style.legend_below(below, [look.handle() for look, _ in rows], columns=2)

@@ -42,13 +42,15 @@ class Outcome:
 
     @property
     def recalls(self) -> np.ndarray:
-        """Share of each class that was found, float64 `[classes]`; every class must have examples."""
-        return np.diag(self.confusion) / self.confusion.sum(axis=1)
+        """Share of each class that was found, float64 `[classes]`; NaN for a class that the test set does not have."""
+        counts = self.confusion.sum(axis=1)
+        found = np.diag(self.confusion).astype(float)
+        return np.divide(found, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
     @property
     def macro_recall(self) -> float:
-        """Mean of `recalls`: every class counts alike, whatever its size."""
-        return float(self.recalls.mean())
+        """Mean of `recalls`: every class that is tested counts alike, whatever its size."""
+        return float(np.nanmean(self.recalls))
 
     @property
     def calibration_error(self) -> float:

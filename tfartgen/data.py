@@ -202,6 +202,8 @@ def load(
     data_dir: Optional[str] = None,
     image_size: Optional[int] = None,
     attribute: str = "Smiling",
+    *,
+    whole: bool = False,
 ) -> PrivateData:
     """Finds a data set by name or path, checks it and describes it.
 
@@ -215,6 +217,7 @@ def load(
       image_size: crops every image to its central square and resizes it to this side, in pixels. None
         leaves images of 8 to 64 pixels a side as they are, and resizes larger ones to 64.
       attribute: the attribute that is the label of `celeb_a`.
+      whole: the caller takes both sides of the split together, so that it does not matter how few are on one.
 
     Returns:
       The data set.
@@ -230,9 +233,9 @@ def load(
     path = pathlib.Path(dataset).expanduser()
     if dataset not in KNOWN_NAMES and dataset.strip():
         if path.is_dir():
-            return _load_folder(path, image_size)
+            return _load_folder(path, image_size, whole)
         if path.suffix == ".npz":
-            return _load_npz(path, image_size)
+            return _load_npz(path, image_size, whole)
         if path.exists():
             raise ValueError(f"--dataset={dataset} is a file, but no .npz; {_forms()}")
     from tfartgen import tfds_images  # imports TFDS, which few runs need
@@ -263,7 +266,7 @@ def _load_digits(image_size: Optional[int]) -> PrivateData:
     return _from_arrays("digits", "digits", names, (images, digits.target), None, image_size)
 
 
-def _load_npz(path: pathlib.Path, image_size: Optional[int]) -> PrivateData:
+def _load_npz(path: pathlib.Path, image_size: Optional[int], whole: bool) -> PrivateData:
     file = npz_files.read(path)
     return _from_arrays(
         _name_of(path.stem),
@@ -272,10 +275,11 @@ def _load_npz(path: pathlib.Path, image_size: Optional[int]) -> PrivateData:
         file.records,
         file.test_records,
         image_size,
+        whole,
     )
 
 
-def _load_folder(folder: pathlib.Path, image_size: Optional[int]) -> PrivateData:
+def _load_folder(folder: pathlib.Path, image_size: Optional[int], whole: bool) -> PrivateData:
     apart = image_folders.has_split(folder)
     if apart:
         listings = [image_folders.list_images(folder / name) for name in ("train", "test")]
@@ -299,7 +303,7 @@ def _load_folder(folder: pathlib.Path, image_size: Optional[int]) -> PrivateData
         train, held_out = (Split.from_arrays(x, y, known) for x, known, y in decoded)
     else:
         [(images, digests, labels)] = decoded
-        sides = _split(str(folder), labels, digests, names)
+        sides = _split(str(folder), labels, digests, names, whole)
         notes += sides.notes
         train, held_out = (
             Split.from_arrays(images[part], labels[part], known) for part, known in sides.parts
@@ -342,6 +346,7 @@ def _from_arrays(
     records: tuple[np.ndarray, np.ndarray],
     test_records: Optional[tuple[np.ndarray, np.ndarray]],
     image_size: Optional[int],
+    whole: bool = False,
 ) -> PrivateData:
     """What is in memory: split where it brings no test records; resized, where asked for or needed, when it is read."""
     images, labels = records
@@ -351,7 +356,7 @@ def _from_arrays(
     if test_records is not None:
         train, held_out = Split.from_arrays(*records), Split.from_arrays(*test_records)
     else:
-        sides = _split(source, labels, record_digests.digests(images), class_names)
+        sides = _split(source, labels, record_digests.digests(images), class_names, whole)
         notes = sides.notes
         train, held_out = (
             Split.from_arrays(images[part], labels[part], known) for part, known in sides.parts
@@ -372,14 +377,22 @@ class _Sides:
 
 
 def _split(
-    source: str, labels: np.ndarray, digests: np.ndarray, class_names: tuple[str, ...]
+    source: str,
+    labels: np.ndarray,
+    digests: np.ndarray,
+    class_names: tuple[str, ...],
+    whole: bool,
 ) -> _Sides:
     """The two sides of a source without a test split; each record's is a function of its own pixels.
 
     Raises:
-      ValueError: too few are held out to test anything on, or all of a class.
+      ValueError: too few are held out to test anything on, or all of a class; not of a `whole` source.
     """
     away = record_digests.held_out(digests)
+    train, held_out = np.flatnonzero(~away), np.flatnonzero(away)
+    parts = (train, digests[train]), (held_out, digests[held_out])
+    if whole:
+        return _Sides(parts, ())
     if away.sum() < record_digests.FEWEST_HELD_OUT:
         raise ValueError(
             f"{source}: {away.sum()} of {len(away)} records are held out, and fewer than {record_digests.FEWEST_HELD_OUT} test "
@@ -400,8 +413,7 @@ def _split(
         notes = (
             f"nothing is held out of {len(untested)} class(es), {untested[0]} first: no test says anything of them",
         )
-    train, held_out = np.flatnonzero(~away), np.flatnonzero(away)
-    return _Sides(((train, digests[train]), (held_out, digests[held_out])), notes)
+    return _Sides(parts, notes)
 
 
 def _name_of(text: str) -> str:

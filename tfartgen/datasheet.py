@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from tfartgen import deltas
 from tfartgen.rounding import upwards
+from tfartgen.statement import together
 
 OPEN = "> **For the owner to fill in:**"
 
@@ -270,6 +272,12 @@ def _privacy(statement: Mapping[str, Any]) -> str:
         f"Neighbouring data sets: {statement['neighbouring_relation']}. Unit: {statement['unit']}. "
         f"Accountant: {statement['accountant']['name']}, dp-accounting {statement['accountant']['version']}.",
     ]
+    if "num_records" in statement:
+        lines.append(
+            f"n = {statement['num_records']:,} records were trained on, which is public; none that was held out is among them."
+        )
+    lines += [f"Warning: {warning}." for warning in statement.get("warnings", [])]
+    lines += _others(statement)
     if statement["version"] == 1:
         lines.append(
             "Stated by tfartgen 0.1, whose noise did not keep these figures: see its SECURITY.md."
@@ -278,7 +286,7 @@ def _privacy(statement: Mapping[str, Any]) -> str:
     if rows:
         useful = "" if statement["guarantee"] == "formal" else " (correct, and no useful guarantee)"
         figures = "; ".join(
-            f"{upwards(row['epsilon'])} at delta = {row['delta']:g}" for row in rows
+            f"{upwards(row['epsilon'])} at delta = {deltas.shown(row['delta'])}" for row in rows
         )
         lines.append(f"Epsilon{useful}: {figures}.")
     if statement["kl_bound"] is not None:
@@ -288,6 +296,24 @@ def _privacy(statement: Mapping[str, Any]) -> str:
     lines.append("Not protected: " + "; ".join(statement["not_protected"]) + ".")
     lines.append("Random numbers: " + "; ".join(statement["random_number_caveats"]) + ".")
     return "\n".join(f"- {_plain(line)}" for line in lines)
+
+
+def _others(statement: Mapping[str, Any]) -> list[str]:
+    """What else was released from the same records, as far as anybody counted."""
+    earlier = statement.get("earlier_releases")
+    if earlier is None:
+        return ["Nobody counted what else was released from the same records."]
+    lines = [f"Counted since {earlier['counted_since']}:{_joint(statement)}"]
+    if earlier["total_epsilon"] is not None:
+        lines.append(
+            f"All releases from these records are under a ceiling of epsilon = {earlier['total_epsilon']:g} at delta = "
+            f"{deltas.shown(earlier['total_delta'])}."
+        )
+    return [*lines, "Not seen by that count: " + "; ".join(earlier["not_seen"]) + "."]
+
+
+def _joint(statement: Mapping[str, Any]) -> str:
+    return together(statement) or " nothing else was spent on these records."
 
 
 def _mechanisms(statement: Mapping[str, Any]) -> str:

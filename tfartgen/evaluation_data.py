@@ -60,16 +60,17 @@ def prepare(data: PrivateData, public_fraction: float = 0.2) -> EvaluationData:
       public_fraction: share of every class of the held-out split that plays public images.
 
     Raises:
-      ValueError: the fraction is out of range, or a class has no record to train on or to test on, or
-        the records do not fit in memory.
+      ValueError: the fraction is out of range, a class has no record to train on, there is none to test on, or the records do not
+        fit in memory. A class without test records is borne: nothing is said of it.
     """
     _validate.probability("--public_fraction", public_fraction)
     data.require_memory()
     train, (images, labels) = data.train.arrays(), data.held_out.arrays()
     is_public = _public_positions(labels, public_fraction)
     test = images[~is_public], labels[~is_public]
-    for what, (_, its_labels) in (("training", train), ("test", test)):
-        require_classes(f"--dataset={data.name}: its {what} part", its_labels, data.class_names)
+    require_classes(f"--dataset={data.name}: its training part", train[1], data.class_names)
+    if not len(test[1]):
+        raise ValueError(f"--dataset={data.name}: its test part has no record; give one that has")
     digest = hashlib.sha256(repr((data.class_names, public_fraction)).encode())
     for array in (*train, images, labels):
         digest.update(repr(array.shape).encode())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
@@ -58,7 +59,7 @@ class Row:
             "accuracies": accuracies,
             "accuracy": interval(accuracies),
             "macro_recall": interval([outcome.macro_recall for outcome in outcomes]),
-            "recalls": total.recalls.tolist(),
+            "recalls": [None if math.isnan(each) else each for each in total.recalls.tolist()],
             "calibration_error": interval([outcome.calibration_error for outcome in outcomes]),
             "diverged": sum(result["diverged"] for result in results),
             **{key: [result[key] for result in results] for key in _TIMES if key in results[0]},

@@ -119,8 +119,9 @@ def _beginning(text: str, width: int) -> str:
 
 
 def worst_class(row: Mapping[str, Any]) -> int:
-    """The label that is found least often."""
-    return min(range(len(row["recalls"])), key=row["recalls"].__getitem__)
+    """The label that is found least often, of those that were tested."""
+    tested = [label for label, recall in enumerate(row["recalls"]) if recall is not None]
+    return min(tested, key=row["recalls"].__getitem__)
 
 
 def curve_table(document: Mapping[str, Any]) -> Table:

@@ -134,7 +134,9 @@ class ShuffleSampler(Sampler):
         split.digests()
         # A later pass that finds another number, of files that changed meanwhile, ends the run.
         counted = split.stream().apply(tf.data.experimental.assert_cardinality(self.num_examples))
-        buffered = counted.shuffle(min(self.buffer_size, self.num_examples))
+        # What is in memory anyhow is shuffled as a whole: folders come sorted by class.
+        whole = split.in_memory is not None or self.buffer_size > self.num_examples
+        buffered = counted.shuffle(self.num_examples if whole else self.buffer_size)
         return buffered.batch(self.batch_size).repeat().prefetch(2)
 
 

@@ -201,7 +201,7 @@ def _mu(estimate: Mapping[str, Any]) -> Table:
             cells = (_NOTHING, _NOTHING)
         else:
             bound = row["bounds"]["saw_yang_mo"]
-            cells = tuple(upwards(bound[unit], 3) for unit in ("per_example", "per_release"))
+            cells = (upwards(bound["per_example"], 3), upwards(bound["per_release"], 3))
         least = row["least_per_release"]
         known = _NOTHING if least is None else f"{upwards(least, 3)} ({row['least_by']})"
         rows.append((f"{row['gamma']:g}", *cells, known))

@@ -121,8 +121,9 @@ def train(
     with for_owner_only() as umask:
         folder = RunFolder(run_dir)
         try:
-            run = _Run(data, config, folder, model_dir, keys, book, ceiling, umask)
-            return run.go(checkpoint_minutes, projector_images, selected_on_private_data)
+            choices = selected_on_private_data
+            run = _Run(data, config, folder, model_dir, keys, book, ceiling, umask, choices)
+            return run.go(checkpoint_minutes, projector_images)
         finally:
             folder.close()
 
@@ -140,11 +141,13 @@ class _Run:
         book: Optional[BudgetBook],
         ceiling: Optional[Ceiling],
         umask: int,
+        choices: Sequence[str],
     ):
         published_names.check_names(data.name, data.class_names)
+        published_names.check_texts("--selected_on_private_data", list(choices))
         self._data, self._config, self._folder = data, config, folder
         self._model_dir, self._keys, self._umask = model_dir, keys, umask
-        self._book, self._ceiling = book, ceiling
+        self._book, self._ceiling, self._choices = book, ceiling, list(choices)
         self._reservation: Optional[Reservation] = None
         self._together = ""
         source = config.init_from
@@ -184,9 +187,7 @@ class _Run:
             )
         return settled
 
-    def go(
-        self, checkpoint_minutes: float, projector_images: int, choices: Sequence[str]
-    ) -> RunResult:
+    def go(self, checkpoint_minutes: float, projector_images: int) -> RunResult:
         strategy = assembly.strategy()
         with strategy.scope():
             gan, warm_start = assembly.build_warm_start(
@@ -214,7 +215,7 @@ class _Run:
         if self._book is not None:
             self._reserve(self._book, planned)
         self._folder.write_config(self._settled)  # only now: what is refused leaves nothing
-        self._choices = self._folder.add_choices(choices)
+        self._choices = self._folder.add_choices(self._choices)
         try:
             return self._spend(strategy, checkpoint_minutes, projector_images)
         except BaseException:  # the process lives: what its ledger does not hold dies here
