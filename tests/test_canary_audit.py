@@ -431,7 +431,7 @@ def test_a_critic_without_noise_gives_its_canaries_away(tmp_path):
     data, coins = evaluation_samples.private(train=40), seeded_coins(3)
     config = make_config(
         batch_size=40 + int(coins(60).sum()),
-        steps=250,
+        steps=500,
         noise_multiplier=0.0,
         critic_width=32,
         critic_learning_rate=5e-3,

@@ -104,7 +104,7 @@ def test_students_of_every_point_are_attacked_where_that_is_asked(swept, monkeyp
 def test_other_settings_make_other_points(swept, monkeypatch):
     folder, _ = swept
     trained = []
-    monkeypatch.setattr(sweep.training, "train", lambda *a: trained.append(a) or _stopped())
+    monkeypatch.setattr(sweep.training, "train", lambda *a, **_: trained.append(a) or _stopped())
     with pytest.raises(KeyboardInterrupt):
         sweep_of(folder, settings=(*TINY[1:], "steps=4")).run()
     assert not trained[0][2].exists()

@@ -102,8 +102,8 @@ class Split:
 
     def class_counts(self, num_classes: int) -> np.ndarray:
         """Number of records of each class, `[num_classes]`; a pass over what is not in memory."""
-        if self.in_memory is not None or "_collected" in self.__dict__:
-            return np.bincount(self.arrays()[1], minlength=num_classes)
+        if self._held is not None:
+            return np.bincount(self._held[1], minlength=num_classes)
         labels = self.stream().map(lambda _, label: label).batch(4096).as_numpy_iterator()
         counts = (np.bincount(some, minlength=num_classes) for some in labels)
         return sum(counts, np.zeros(num_classes, np.int64))
@@ -131,12 +131,17 @@ class Split:
     def _digests(self) -> np.ndarray:
         if self.digests_before is not None:
             found = self.digests_before()
-        elif self.in_memory is not None:
-            found = record_digests.digests(self.in_memory[0])
+        elif self._held is not None:
+            found = record_digests.digests(self._held[0])
         else:
             found = record_digests.digests(self._images())
         self._check_count(len(found))
         return found
+
+    @property
+    def _held(self) -> Optional[tuple[np.ndarray, np.ndarray]]:
+        """The records, if they are in memory by now."""
+        return self.in_memory or self.__dict__.get("_collected")
 
     def _images(self) -> Iterator[np.ndarray]:
         """Images one by one; many at a time are read where they have one size, which is faster."""

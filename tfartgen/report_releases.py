@@ -140,18 +140,16 @@ def _counts(releases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _ceiling(stated: Stated) -> str:
-    earlier, policy = stated["earlier_releases"], stated["label_policy"]
+    earlier = stated["earlier_releases"]
     ceiling, delta = earlier["total_epsilon"], earlier["total_delta"]
     if ceiling is None:
         return "none was fixed for all releases together"
-    figures = f"epsilon = {given(ceiling)} at delta = {given(delta)} for all trainings together"
+    figures = f"epsilon = {given(ceiling)} at delta = {given(delta)} for all releases together"
     joint = earlier["joint_epsilon"]
     if joint is None:
         return f"{figures} was asked for, and is not kept"
     if joint > ceiling and earlier["joint_delta"] >= delta:
         return f"{figures}, which this release exceeds"
-    if policy is not None and policy["kind"] == "noised":
-        figures += "; a noised class histogram does not count under it"
     return figures
 
 

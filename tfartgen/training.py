@@ -155,10 +155,9 @@ class _Run:
         if config.warm_start:
             require_exact()
         self._sampler = assembly.make_sampler(config, data, keys)
-        published_names.check_classes(
-            data.class_names, data.train.class_counts(data.num_classes).tolist()
-        )
         self._settled = self._settle()
+        counts = data.train.class_counts(data.num_classes).tolist()
+        published_names.check_classes(data.class_names, counts)
         self._embedding_noise = self._settled["warm_start_noise_multiplier"]
         noise = self._settled["noise_multiplier"]
         # None without critic steps: if one were taken all the same, it would drown.
