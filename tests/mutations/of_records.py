@@ -88,9 +88,9 @@ MUTATIONS = (
         19,
         "the label is hashed, too",
         _DATA,
-        "sides = _split(source, labels, record_digests.digests(images), class_names)",
+        "sides = _split(source, labels, record_digests.digests(images), class_names, whole)",
         "marked = images ^ labels.astype(np.uint8)[:, None, None, None]\n"
-        "        sides = _split(source, labels, record_digests.digests(marked), class_names)",
+        "        sides = _split(source, labels, record_digests.digests(marked), class_names, whole)",
         _SPLIT,
     ),
     Mutation(
