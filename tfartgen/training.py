@@ -488,7 +488,8 @@ class _Run:
     @property
     def _notes(self) -> tuple[str, ...]:
         old = "this run is of tfartgen 0.1: what it states is not proven, see SECURITY.md"
-        large = deltas.warning(self._config.delta, self._data.train.num_examples)
+        delta, count = self._config.delta, self._data.train.num_examples
+        large = deltas.warning(delta, count) if deltas.guarantees(delta, count) else None
         return (
             *published_names.notes(self._data.name, self._data.class_names),
             *self._progress.notes,

@@ -150,6 +150,7 @@ def main() -> None:
     for mutation in chosen:
         broken((REPOSITORY / mutation.file).read_text(encoding="utf-8"), mutation)
     arguments.work.mkdir(parents=True, exist_ok=True)
+    keys = {mutation: key(mutation) for mutation in chosen}  # of what is copied now
     path = arguments.work / "outcomes.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -168,20 +169,20 @@ def main() -> None:
                 copies.put(folder)
 
         with futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            check_without_edits(copies, pool, [m for m in chosen if key(m) not in known])
+            check_without_edits(copies, pool, [m for m in chosen if keys[m] not in known])
             print("promise  mutation" + " " * (_WIDTH - 8) + "  caught     s")
-            waiting = {m: pool.submit(tested, m) for m in chosen if key(m) not in known}
+            waiting = {m: pool.submit(tested, m) for m in chosen if keys[m] not in known}
             for mutation in chosen:
                 if mutation in waiting:
-                    known[key(mutation)] = waiting[mutation].result()
+                    known[keys[mutation]] = waiting[mutation].result()
                     path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-                found = known[key(mutation)]
+                found = known[keys[mutation]]
                 word = "yes" if found["caught"] else f"NO ({found['status']})"
                 print(
                     f"{mutation.promise:7}  {mutation.name[:_WIDTH]:{_WIDTH}}  {word:6} {found['s']:5.0f}",
                     flush=True,
                 )
-    missed = sum(not known[key(mutation)]["caught"] for mutation in chosen)
+    missed = sum(not known[keys[mutation]]["caught"] for mutation in chosen)
     print(f"{len(chosen) - missed} of {len(chosen)} caught")
     sys.exit(1 if missed else 0)
 
