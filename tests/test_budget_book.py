@@ -290,6 +290,46 @@ def test_a_run_without_hashes_counts_for_its_data_set_by_name(book, tmp_path):
     assert SETTLED_ONE not in mechanisms(found)[1:]
 
 
+def test_promise_18_a_book_that_is_taken_away_while_a_run_goes_on_is_made_again(book, tmp_path):
+    folder, before = run_folder(tmp_path / "runs" / "a"), run_folder(tmp_path / "runs" / "b")
+    finish(book.reserve(spending(name="b"), before), folder=before)
+    running = book.reserve(spending(), folder)
+    shutil.rmtree(book.path)
+    finish(running, folder=folder)
+    assert mechanisms(running.earlier()) == [SETTLED_ONE]
+    assert mechanisms(book.reserve(spending(name="c")).earlier()) == [SETTLED_ONE] * 2
+
+
+def test_a_histogram_whose_book_is_taken_away_is_refused(book):
+    running = book.reserve(spending())
+    shutil.rmtree(book.path)
+    with pytest.raises(ValueError, match="lost entry .* restore it"):
+        running.settle(Ledger([ONE]))
+
+
+def test_promise_18_who_asks_for_a_public_start_first_sees_the_same_runs(book, tmp_path):
+    folder, asking = run_folder(tmp_path / "runs" / "a"), run_folder(tmp_path / "runs" / "b")
+    finish(book.reserve(spending(), folder), folder=folder, weights="abc")
+    shutil.rmtree(book.path)
+    assert book.shares_records(digests(), "abc", asking=asking) is True
+    assert mechanisms(book.reserve(spending(name="b"), asking).earlier()) == [SETTLED_ONE]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}'])
+def test_a_damaged_head_is_named(book, content):
+    finish(book.reserve(spending()))
+    (book.path / "book.json").write_text(content)
+    with pytest.raises(ValueError, match="book.json is damaged.*restore"):
+        book.reserve(spending(name="b"))
+
+
+def test_a_book_of_another_format_is_refused(book):
+    finish(book.reserve(spending()))
+    (book.path / "book.json").write_text('{"format": 2}')
+    with pytest.raises(ValueError, match="of format 2, .*install the tfartgen that"):
+        book.reserve(spending(name="b"))
+
+
 def test_a_rebuilt_book_that_died_half_way_is_rebuilt_again(book, tmp_path):
     for name in ("a", "b"):
         folder = run_folder(tmp_path / "runs" / name)

@@ -126,7 +126,12 @@ class BudgetBook:
             return pages.earlier(asking, digests, besides)
 
     def shares_records(
-        self, digests: np.ndarray, weights: str, run_dir: Optional[pathlib.Path] = None
+        self,
+        digests: np.ndarray,
+        weights: str,
+        run_dir: Optional[pathlib.Path] = None,
+        *,
+        asking: Optional[pathlib.Path] = None,
     ) -> Optional[bool]:
         """Whether a model was trained on one of these records, as far as the book or the run's folder knows.
 
@@ -134,11 +139,12 @@ class BudgetBook:
           digests: of the records.
           weights: digest of the model.
           run_dir: folder of the run, where it is one.
+          asking: folder of the run that asks.
 
         Returns:
           None where its records are not known.
         """
-        with self._held() as pages:
+        with self._held(None if asking is None else asking.resolve()) as pages:
             entries = pages.of_weights(weights)
             if run_dir is not None and (run_dir / MIRROR).exists():
                 entry = budget_entries.read_mirror(run_dir)[0]
@@ -183,8 +189,8 @@ class Reservation:
 
     def record(self, ledger: Ledger) -> None:
         """Tells the book what ran by now; the rest of the plan stays reserved."""
-        with self._book._held() as pages:
-            entry = pages.entries[self._id]
+        with self._book._held(self._run_dir) as pages:
+            entry = self._entry(pages)
             entry.planned = excess([*entry.ledger, *entry.planned], ledger.stretches)
             entry.lost += excess(entry.ledger, ledger.stretches)
             entry.ledger = list(ledger.stretches)
@@ -197,13 +203,26 @@ class Reservation:
           ledger: what ran.
           weights: digest of a model that was exported.
         """
-        with self._book._held() as pages:
-            pages.settle(pages.entries[self._id], ledger, weights, self._run_dir)
+        with self._book._held(self._run_dir) as pages:
+            pages.settle(self._entry(pages), ledger, weights, self._run_dir)
 
     def earlier(self) -> dict[str, Any]:
         """What else may have been released from the same records, as statements have it; but for the joint epsilon."""
-        with self._book._held() as pages:
-            return pages.earlier(pages.entries[self._id], self._digests)
+        with self._book._held(self._run_dir) as pages:
+            return pages.earlier(self._entry(pages), self._digests)
+
+    def _entry(self, pages: _Pages) -> Entry:
+        """Its entry; from its folder's copy if the book was taken away meanwhile.
+
+        Raises:
+          ValueError: there is no copy.
+        """
+        if self._id not in pages.entries:
+            if self._run_dir is None or pages.known(self._run_dir) is None:
+                raise ValueError(
+                    f"the budget book {self._book.path} lost entry {self._id} while it was in use; restore it, and start again"
+                )
+        return pages.entries[self._id]
 
 
 @dataclasses.dataclass
@@ -223,6 +242,8 @@ class _Pages:
         if not head.exists():
             return cls._rebuilt(path, entries, run_dir)
         fields = budget_entries.read_json(head)
+        if fields.get("format") == _FORMAT and not {"counted_since", "key"} <= set(fields):
+            raise ValueError(f"{head} is damaged (a field is missing); restore it from a copy")
         if fields.get("format") != _FORMAT:
             raise ValueError(
                 f"{head} is of format {fields.get('format')!r}, and this is tfartgen for {_FORMAT}; install the tfartgen that "

@@ -176,6 +176,7 @@ def of_folder(folder: pathlib.Path) -> list[tuple[Entry, np.ndarray]]:
     ledger = Ledger.read(ledger_path) if ledger_path.exists() else Ledger()
     if (folder / MIRROR).exists():
         entry, _ = read_mirror(folder)
+        entry.run_dir = str(folder)  # it may have been moved
         entry.ledger += excess(ledger.stretches, entry.ledger)
         return [(entry, read_records(folder / MIRROR_RECORDS))]
     if not ledger.stretches:

@@ -386,7 +386,7 @@ def _split(
     labels: np.ndarray,
     digests: np.ndarray,
     class_names: tuple[str, ...],
-    whole: bool,
+    whole: bool = False,
 ) -> _Sides:
     """The two sides of a source without a test split; each record's is a function of its own pixels.
 

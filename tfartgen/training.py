@@ -360,7 +360,10 @@ class _Run:
         source = self._source
         if source is None:
             return ()
-        shared = book.shares_records(self._data.train.digests(), source.digest, source.run_dir)
+        digests = self._data.train.digests()
+        shared = book.shares_records(
+            digests, source.digest, source.run_dir, asking=self._folder.path
+        )
         if shared is None:
             shared = source.dataset == self._data.name or None
         if shared:
