@@ -96,3 +96,10 @@ def test_npz_of_other_files_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
         archive.writestr("readme.txt", "x")
     refused("has the arrays none", tmp_path / "bad.npz")
+
+
+def test_a_small_file_of_which_all_is_used_needs_no_split(tmp_path):
+    path = make_npz(tmp_path / "few.npz", count=10)
+    refused("fewer than 20 test nothing", path)
+    private = data.load(path, whole=True)
+    assert private.train.num_examples + private.held_out.num_examples == 10
