@@ -11,6 +11,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any, Callable, Optional, Union
 
+import numpy as np
 import tensorflow as tf
 
 from tfartgen import (
@@ -336,7 +337,7 @@ class _Run:
     def _reserve(self, book: BudgetBook, planned: Sequence[Stretch]) -> None:
         """Enters the plan in the book, before anything of it runs."""
         digests = self._data.train.digests()
-        starts = self._starts(book)
+        starts = self._starts(book, digests)
         self._reservation = book.reserve(
             Spending(
                 name="/".join(self._folder.path.resolve().parts[-2:]),
@@ -351,7 +352,7 @@ class _Run:
             self._folder.path,
         )
 
-    def _starts(self, book: BudgetBook) -> tuple[dict[str, Any], ...]:
+    def _starts(self, book: BudgetBook, digests: np.ndarray) -> tuple[dict[str, Any], ...]:
         """What a public start has spent, if it may have been on these records.
 
         Raises:
@@ -360,7 +361,6 @@ class _Run:
         source = self._source
         if source is None:
             return ()
-        digests = self._data.train.digests()
         shared = book.shares_records(
             digests, source.digest, source.run_dir, asking=self._folder.path
         )
