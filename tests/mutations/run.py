@@ -5,7 +5,7 @@
     python tests/mutations/run.py                 # all; goes on where it was stopped
     python tests/mutations/run.py --promise=15    # those of one promise
 
-First the tests run without an edit: what fails anyhow shows nothing. A mutation is caught if a test fails; a program that
+Each selection of tests runs once without an edit: what fails anyhow shows nothing. A mutation is caught if a test fails; a program that
 cannot even be imported, a run past its time, or no test at all is not. Exit status 1 where one was not caught. What was found is kept
 in `--work`, for as long as the mutated file, the edit and the tests are the same.
 """
@@ -13,6 +13,7 @@ in `--work`, for as long as the mutated file, the edit and the tests are the sam
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import hashlib
 import json
@@ -23,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent import futures
@@ -110,26 +112,39 @@ def key(mutation: Mutation) -> str:
     return digest.hexdigest()
 
 
-def check_without_edits(
-    copies: queue.Queue[pathlib.Path],
-    pool: futures.Executor,
-    mutations: Sequence[Mutation],
-) -> None:
-    """Runs every selection of tests once as it is; ends the program where one fails."""
+class Copies:
+    """Scratch copies for so many tests at a time."""
 
-    def untouched(tests: Sequence[str]) -> tuple[int, str]:
-        folder = copies.get()
+    def __init__(self, scratch: pathlib.Path, count: int):
+        """Makes the copies."""
+        self._free: queue.Queue[pathlib.Path] = queue.Queue()
+        self._checks: dict[Sequence[str], threading.Lock] = collections.defaultdict(threading.Lock)
+        self._passed: set[Sequence[str]] = set()
+        for number in range(count):
+            folder = scratch / str(number) / "copy"
+            folder.mkdir(parents=True)
+            scratch_copy(folder)
+            self._free.put(folder)
+
+    def outcome(self, mutation: Mutation) -> dict:
+        """Of a mutation, whose tests pass without it; ends the program where they do not."""
+        folder = self._free.get()
         try:
-            return run_tests(folder, tests)
+            with self._checks[mutation.tests]:
+                self._check(folder, mutation.tests)
+            return outcome(folder, mutation)
         finally:
-            copies.put(folder)
+            self._free.put(folder)
 
-    selections = list(dict.fromkeys(mutation.tests for mutation in mutations))
-    for tests, (status, said) in zip(selections, pool.map(untouched, selections)):
+    def _check(self, folder: pathlib.Path, tests: Sequence[str]) -> None:
+        if tests in self._passed:
+            return
+        status, said = run_tests(folder, tests)
         if status:
             raise SystemExit(
                 f"without an edit, pytest {' '.join(tests)} ends with {status}:\n{said}"
             )
+        self._passed.add(tests)
 
 
 def main() -> None:
@@ -154,24 +169,11 @@ def main() -> None:
     path = arguments.work / "outcomes.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
-        copies: queue.Queue[pathlib.Path] = queue.Queue()
-        for number in range(arguments.jobs):
-            folder = pathlib.Path(scratch, str(number), "copy")
-            folder.mkdir(parents=True)
-            scratch_copy(folder)
-            copies.put(folder)
-
-        def tested(mutation: Mutation) -> dict:
-            folder = copies.get()
-            try:
-                return outcome(folder, mutation)
-            finally:
-                copies.put(folder)
-
+        copies = Copies(pathlib.Path(scratch), arguments.jobs)
         with futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            check_without_edits(copies, pool, [m for m in chosen if keys[m] not in known])
             print("promise  mutation" + " " * (_WIDTH - 8) + "  caught     s")
-            waiting = {m: pool.submit(tested, m) for m in chosen if keys[m] not in known}
+            new = [mutation for mutation in chosen if keys[mutation] not in known]
+            waiting = {mutation: pool.submit(copies.outcome, mutation) for mutation in new}
             for mutation in chosen:
                 if mutation in waiting:
                     known[keys[mutation]] = waiting[mutation].result()
