@@ -170,10 +170,11 @@ def main() -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
         copies = Copies(pathlib.Path(scratch), arguments.jobs)
-        with futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            print("promise  mutation" + " " * (_WIDTH - 8) + "  caught     s")
-            new = [mutation for mutation in chosen if keys[mutation] not in known]
-            waiting = {mutation: pool.submit(copies.outcome, mutation) for mutation in new}
+        pool = futures.ThreadPoolExecutor(arguments.jobs)
+        print("promise  mutation" + " " * (_WIDTH - 8) + "  caught     s")
+        new = [mutation for mutation in chosen if keys[mutation] not in known]
+        waiting = {mutation: pool.submit(copies.outcome, mutation) for mutation in new}
+        try:
             for mutation in chosen:
                 if mutation in waiting:
                     known[keys[mutation]] = waiting[mutation].result()
@@ -184,6 +185,8 @@ def main() -> None:
                     f"{mutation.promise:7}  {mutation.name[:_WIDTH]:{_WIDTH}}  {word:6} {found['s']:5.0f}",
                     flush=True,
                 )
+        finally:
+            pool.shutdown(cancel_futures=True)
     missed = sum(not known[keys[mutation]]["caught"] for mutation in chosen)
     print(f"{len(chosen) - missed} of {len(chosen)} caught")
     sys.exit(1 if missed else 0)
