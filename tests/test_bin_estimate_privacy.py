@@ -121,7 +121,9 @@ def test_the_files_of_digits(digits):
     assert document["calibration"]["supported"] and document["calibration"]["first_count"] == 500
     statement = ROOT / "saved_models" / "digits" / "1" / "assets.extra" / "privacy.json"
     epsilon = json.loads(statement.read_text())["epsilon"]
-    assert document["formal"]["epsilon"] == epsilon and document["formal"]["nests"]
+    # Its noise is small beside the limit of its draws: nothing is stated that the attack could contradict.
+    assert document["formal"]["epsilon"] is None and epsilon is None
+    assert document["formal"]["nests"] is None
     with Image.open(output / "privacy_estimate.png") as image:
         assert image.format == "PNG" and image.size[0] == 1000
 

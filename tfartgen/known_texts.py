@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from tfartgen import dataset_formats, datasheet, papers, statement
+from tfartgen import budget_book, dataset_formats, datasheet, deltas, papers, statement
 from tfartgen.artificial import DrawPlan
 
 _SCHEMAS = pathlib.Path(__file__).with_name("schemas")
@@ -126,6 +126,7 @@ class KnownTexts:
         known = {
             "unit": {"one record"},
             "not_protected": {*statement.NOT_PROTECTED},
+            "earlier_releases.not_seen": {*budget_book.NOT_SEEN},
             "random_number_caveats": {
                 *statement.EXACT_CAVEATS,
                 *statement.CRITIC_CAVEATS,
@@ -134,6 +135,8 @@ class KnownTexts:
         }
         if self.stated is not None:
             known["headline"] = {statement.headline(self.stated)}
+            warning = deltas.warning(self.stated["delta"], self.stated.get("num_records"))
+            known["warnings"] = set() if warning is None else {warning}
         return {place: frozenset(some) for place, some in known.items()}
 
     @functools.cached_property

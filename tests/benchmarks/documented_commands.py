@@ -58,7 +58,6 @@ _MADE_UP = {
 #: What the documents take for granted, and do not show in a block or show later.
 _BEFORE = (
     "bin/train",
-    "bin/train --name=digits_for_attack",
     "bin/generate --model=saved_models/digits --version=1",
     "bin/train --dataset=orl_faces --image_size=32",
     "bin/generate --model=saved_models/orl_faces",
