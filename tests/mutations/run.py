@@ -55,7 +55,18 @@ def scratch_copy(folder: pathlib.Path) -> None:
 
 def run_tests(folder: pathlib.Path, tests: Sequence[str]) -> tuple[int, str]:
     """Exit status of pytest in a copy, and its last lines; -1 past the time."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
