@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import stat
 
@@ -19,6 +20,7 @@ from training_samples import (
     STOP,
     at_step,
     exported,
+    fixed_keys,
     make_config,
     make_data,
     make_formal_config,
@@ -217,6 +219,34 @@ def test_a_throwaway_run_is_in_no_book_and_says_so(tmp_path):
     train(tmp_path, embedding_only(), throwaway=True)
     assert not budget_book.default_path().exists()
     assert "earlier_releases" not in read_statement(tmp_path)
+
+
+def test_promise_10_noise_that_could_be_predicted_counts_as_none_for_others(tmp_path):
+    train(tmp_path / "first", make_config(steps=2, critic_steps="5"), keys=fixed_keys)
+    train(tmp_path / "second", embedding_only())
+    assert read_statement(tmp_path / "second")["guarantee"] == "formal"
+    assert joint(tmp_path / "second") is None
+
+
+@pytest.mark.parametrize(
+    "changes, options, message",
+    [
+        ({"class_names": ("a", "b", "/home/ada")}, {}, "the class name '/home/ada'"),
+        ({"name": ".."}, {}, "the data set's name '..'"),
+        ({"class_names": ("a", "b", "c", "d")}, {}, "no training record has the class 'd'"),
+        (
+            {},
+            {"selected_on_private_data": ["see /home/ada"]},
+            "--selected_on_private_data must not",
+        ),
+    ],
+)
+def test_promise_22_what_must_not_be_published_is_refused_before_training(
+    tmp_path, changes, options, message
+):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(tmp_path, data=dataclasses.replace(make_data(), **changes), **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_promise_18_a_run_without_noise_leaves_no_joint_guarantee(tmp_path):

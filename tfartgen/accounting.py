@@ -22,7 +22,7 @@ from scipy import optimize
 
 from tfartgen import _validate, deltas, noise_limits
 from tfartgen.ledger import SAMPLERS, Ledger, Stretch, compose
-from tfartgen.rounding import upwards
+from tfartgen.rounding import given, upwards
 
 __all__ = [
     "MAX_NOISE_MULTIPLIER",
@@ -290,10 +290,10 @@ def _explain(
             )
         return (
             f"No formal guarantee: noise was so small that the limit of its draws, {noise_limits.LIMIT:.1f} standard "
-            f"deviations, takes all of delta = {deltas.shown(delta)}, so epsilon is infinite; ideal noise would give "
+            f"deviations, takes all of delta = {given(delta)}, so epsilon is infinite; ideal noise would give "
             f"{upwards(ideal)}, which says nothing of use."
         )
-    figures = f"epsilon = {upwards(value)} at delta = {deltas.shown(delta)} ({relation})"
+    figures = f"epsilon = {upwards(value)} at delta = {given(delta)} ({relation})"
     if not deltas.guarantees(delta, num_records):
         return f"No formal guarantee: {deltas.warning(delta, num_records)}. By the accountant, {figures}."
     if value <= MEANINGFUL_EPSILON:

@@ -95,7 +95,9 @@ class BudgetBook:
         folder = None if run_dir is None else pathlib.Path(run_dir).resolve()
         with self._held(folder) as pages:
             entry = pages.own(spending, folder)
-            pages.check_ceilings(entry, spending.digests)
+            others = pages.overlapping(entry, spending.digests)
+            pages.fix_ceiling(entry, others, spending.ceiling)
+            pages.check_ceilings(entry, others)
             pages.enter(entry, spending.digests, folder)
         return Reservation(self, entry.id, spending.digests, folder)
 
@@ -296,8 +298,6 @@ class _Pages:
         entry.name, entry.run_dir = spending.name, None if run_dir is None else str(run_dir)
         entry.starts = [dict(each) for each in spending.starts]
         entry.sources = list(spending.sources)
-        if spending.ceiling is not None:
-            self._fix(entry, spending)
         return entry
 
     def blank(self, name: str, dataset: str) -> Entry:
@@ -331,35 +331,33 @@ class _Pages:
             return entry
         return known if known.token in tokens else None
 
-    def _fix(self, entry: Entry, spending: Spending) -> None:
-        """Puts a run under the ceiling that is asked for.
+    def fix_ceiling(self, entry: Entry, others: Sequence[Entry], asked: Optional[Ceiling]) -> None:
+        """Puts a run under the ceiling that is asked for, or under that of the runs that it shares records with.
 
         Raises:
           ValueError: another one was fixed for these records.
         """
-        for each in [entry, *self.overlapping(entry, spending.digests)]:
-            if each.ceiling not in (None, spending.ceiling):
-                assert spending.ceiling is not None and each.ceiling is not None
+        fixed = [each for each in [entry, *others] if each.ceiling is not None]
+        for each in fixed:
+            if asked is not None and each.ceiling != asked:
                 raise ValueError(
-                    f"--total_epsilon={spending.ceiling.epsilon:g} (delta {spending.ceiling.delta:g}) differs from the ceiling that "
-                    f"was fixed for these records with run {each.name} on {each.began[:10]}, {each.ceiling}; leave --total_epsilon "
-                    "and --total_delta out to run under that"
+                    f"--total_epsilon={asked.epsilon:g} (delta {asked.delta:g}) differs from the ceiling that was fixed for these "
+                    f"records with run {each.name} on {each.began[:10]}, {each.ceiling}; leave --total_epsilon and --total_delta "
+                    "out to run under that"
                 )
-        entry.ceiling = spending.ceiling
+        entry.ceiling = asked or next((each.ceiling for each in fixed), None)
 
-    def check_ceilings(self, entry: Entry, digests: np.ndarray) -> None:
+    def check_ceilings(self, entry: Entry, others: Sequence[Entry]) -> None:
         """Holds everything that these records owe, the plan included, against every ceiling that they are under.
 
         Raises:
           ValueError: one would be exceeded.
         """
-        others = self.overlapping(entry, digests)
         ceilings = dict.fromkeys(
             each.ceiling for each in [entry, *others] if each.ceiling is not None
         )
         if not ceilings:
             return
-        entry.ceiling = entry.ceiling or next(iter(ceilings))
         parts = self._parts(entry, others)
         everything = [*entry.owed, *(stretch for _, _, part in parts for stretch in part)]
         proven = entry.version > 1 and all(version > 1 for _, version, _ in parts)

@@ -18,7 +18,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Optional, Union
 
 import numpy as np
@@ -44,13 +44,15 @@ class Split:
       num_examples: number of records.
       open_stream: makes a `tf.data.Dataset` of the records, in a fixed order.
       in_memory: the records where they are in memory already.
-      digests_before: computes `digests` of what the records were before they were resized; None where they never were.
+      known_digests: what `digests` gives, where it is known already.
+      before: the records before they were resized; None where they never were.
     """
 
     num_examples: int
     open_stream: Callable[[], tf.data.Dataset]
     in_memory: Optional[tuple[np.ndarray, np.ndarray]] = None
-    digests_before: Optional[Callable[[], np.ndarray]] = None
+    known_digests: Optional[np.ndarray] = None
+    before: Optional[Split] = None
 
     @classmethod
     def from_arrays(
@@ -63,8 +65,7 @@ class Split:
             with tf.device("CPU"):
                 return tf.data.Dataset.from_tensor_slices((images, labels))
 
-        known = None if digests is None else lambda: digests
-        return cls(len(labels), open_stream, (images, labels), known)
+        return cls(len(labels), open_stream, (images, labels), digests)
 
     def resized(self, side: int) -> Split:
         """The same records, each cropped and resized to `side` x `side` pixels when it is read."""
@@ -78,7 +79,7 @@ class Split:
                 resize, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
             )
 
-        return Split(self.num_examples, open_stream, digests_before=self.digests)
+        return Split(self.num_examples, open_stream, before=self)
 
     def stream(self) -> tf.data.Dataset:
         """Single records in a fixed order: uint8 `[height, width, channels]`, int32 `[]`."""
@@ -98,15 +99,12 @@ class Split:
         Raises:
           ValueError: there are more or fewer records than the data set says; the sampling rate needs the number.
         """
-        return self._digests
+        return self._identified[0]
 
     def class_counts(self, num_classes: int) -> np.ndarray:
-        """Number of records of each class, `[num_classes]`; a pass over what is not in memory."""
-        if self._held is not None:
-            return np.bincount(self._held[1], minlength=num_classes)
-        labels = self.stream().map(lambda _, label: label).batch(4096).as_numpy_iterator()
-        counts = (np.bincount(some, minlength=num_classes) for some in labels)
-        return sum(counts, np.zeros(num_classes, np.int64))
+        """Number of records of each class, `[num_classes]`; what is not in memory is read as for `digests`, once for both."""
+        labels = self._identified[1] if self._held is None else self._held[1]
+        return np.bincount(labels, minlength=num_classes)
 
     def checksum(self) -> int:
         """CRC-32 of all records, which tells data sets apart; errors as in `arrays`."""
@@ -128,14 +126,17 @@ class Split:
         return images, labels
 
     @functools.cached_property
-    def _digests(self) -> np.ndarray:
-        if self.digests_before is not None:
-            found = self.digests_before()
-        elif self._held is not None:
-            found = record_digests.digests(self._held[0])
+    def _identified(self) -> tuple[np.ndarray, np.ndarray]:
+        """Digests and labels."""
+        if self.before is not None:
+            found = self.before._identified
+        elif self._held is None:
+            found = self._read_through()
         else:
-            found = record_digests.digests(self._images())
-        self._check_count(len(found))
+            images, labels = self._held
+            known = self.known_digests
+            found = record_digests.digests(images) if known is None else known, labels
+        self._check_count(len(found[0]))
         return found
 
     @property
@@ -143,14 +144,16 @@ class Split:
         """The records, if they are in memory by now."""
         return self.in_memory or self.__dict__.get("_collected")
 
-    def _images(self) -> Iterator[np.ndarray]:
-        """Images one by one; many at a time are read where they have one size, which is faster."""
+    def _read_through(self) -> tuple[np.ndarray, np.ndarray]:
+        """`_identified` by a pass; many records at a time are read where images have one size, which is faster."""
         stream = self.stream()
-        if not stream.element_spec[0].shape.is_fully_defined():
-            yield from (image for image, _ in stream.prefetch(16).as_numpy_iterator())
-            return
-        for images, _ in stream.batch(256).prefetch(2).as_numpy_iterator():
-            yield from images
+        size = 256 if stream.element_spec[0].shape.is_fully_defined() else 1
+        digests: list[np.ndarray] = [record_digests.digests([])]
+        labels: list[np.ndarray] = [np.empty(0, np.int32)]
+        for some, their_labels in stream.batch(size).prefetch(16).as_numpy_iterator():
+            digests.append(record_digests.digests(some))
+            labels.append(their_labels)
+        return np.concatenate(digests), np.concatenate(labels)
 
     def _check_count(self, count: int) -> None:
         if count != self.num_examples:

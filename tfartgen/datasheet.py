@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from tfartgen import deltas
-from tfartgen.rounding import upwards
+from tfartgen.rounding import given, upwards
 from tfartgen.statement import together
 
 OPEN = "> **For the owner to fill in:**"
@@ -286,7 +285,7 @@ def _privacy(statement: Mapping[str, Any]) -> str:
     if rows:
         useful = "" if statement["guarantee"] == "formal" else " (correct, and no useful guarantee)"
         figures = "; ".join(
-            f"{upwards(row['epsilon'])} at delta = {deltas.shown(row['delta'])}" for row in rows
+            f"{upwards(row['epsilon'])} at delta = {given(row['delta'])}" for row in rows
         )
         lines.append(f"Epsilon{useful}: {figures}.")
     if statement["kl_bound"] is not None:
@@ -307,7 +306,7 @@ def _others(statement: Mapping[str, Any]) -> list[str]:
     if earlier["total_epsilon"] is not None:
         lines.append(
             f"All releases from these records are under a ceiling of epsilon = {earlier['total_epsilon']:g} at delta = "
-            f"{deltas.shown(earlier['total_delta'])}."
+            f"{given(earlier['total_delta'])}."
         )
     return [*lines, "Not seen by that count: " + "; ".join(earlier["not_seen"]) + "."]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Optional
 
 from tfartgen import _validate
-from tfartgen.rounding import upwards
+from tfartgen.rounding import given
 
 #: The default is never above.
 _MOST = 5  # 1e-5
@@ -24,11 +24,6 @@ def default(num_records: int) -> float:
     return float(f"1e-{exponent}")
 
 
-def shown(delta: float) -> str:
-    """A delta for people, rounded up where it has many digits."""
-    return upwards(delta, 6)
-
-
 def guarantees(delta: float, num_records: Optional[int]) -> bool:
     """Whether delta is below 1 / n, without which nothing is called formal; True where n is not known."""
     return num_records is None or delta < 1 / num_records
@@ -41,10 +36,10 @@ def warning(delta: float, num_records: Optional[int]) -> Optional[str]:
     records = f"{num_records:,} record{'' if num_records == 1 else 's'}"
     if not guarantees(delta, num_records):
         return (
-            f"delta = {shown(delta)} is not below 1 / n for {records}: publishing one of them whole, drawn by lot, has epsilon 0 at "
+            f"delta = {given(delta)} is not below 1 / n for {records}: publishing one of them whole, drawn by lot, has epsilon 0 at "
             f"that delta, so it guarantees nothing; {default(num_records):g} would be well below"
         )
     return (
-        f"delta = {shown(delta)} is above 1 / (10 n) for {records}: the chance that a promise fails altogether is to be well below "
+        f"delta = {given(delta)} is above 1 / (10 n) for {records}: the chance that a promise fails altogether is to be well below "
         f"1 / n; {default(num_records):g} would be"
     )

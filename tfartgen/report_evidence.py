@@ -17,8 +17,8 @@ from tfartgen import (
 )
 from tfartgen.evaluation_tables import METHOD_NAMES, Table
 from tfartgen.report_blocks import Block, Bullets, Chart, Facts, Figures, Text
-from tfartgen.report_standing import LossBound, given
-from tfartgen.rounding import downwards, upwards
+from tfartgen.report_standing import LossBound
+from tfartgen.rounding import downwards, given, upwards
 
 Document = Mapping[str, Any]
 

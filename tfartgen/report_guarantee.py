@@ -21,11 +21,10 @@ from tfartgen.report_standing import (
     NOISELESS,
     USELESS,
     VOID,
-    given,
     number,
     standing,
 )
-from tfartgen.rounding import upwards
+from tfartgen.rounding import given, upwards
 
 #: Innocent records of a hundred that a test accuses, where its power is told.
 _FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)

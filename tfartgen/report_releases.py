@@ -10,8 +10,8 @@ from typing import Any, Optional
 from tfartgen import accounting, deltas, report_standing
 from tfartgen.evaluation_tables import Table
 from tfartgen.report_blocks import Block, Bullets, Facts, Figures, Heading, Text
-from tfartgen.report_standing import given, number
-from tfartgen.rounding import downwards, upwards
+from tfartgen.report_standing import number
+from tfartgen.rounding import downwards, given, upwards
 
 Stated = Mapping[str, Any]
 
@@ -193,7 +193,4 @@ def _cell(key: str, value: Any) -> str:
         return "-"
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
-    short = f"{value:.4g}"
-    if key == "noise_multiplier":
-        return short if float(short) <= value else downwards(value, 4)
-    return short if float(short) >= value else upwards(value, 4)
+    return downwards(value, 4) if key == "noise_multiplier" else upwards(value, 4)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 from tfartgen import deltas, statement
-from tfartgen.rounding import upwards, upwards_with_commas
+from tfartgen.rounding import given, upwards_with_commas
 
 Stated = Mapping[str, Any]
 
@@ -82,9 +82,3 @@ def loss_bound(stated: Stated) -> Optional[LossBound]:
 def number(value: Optional[float]) -> str:
     """A bound, rounded up to four digits or to a whole number with commas; none where there is none."""
     return "none" if value is None else upwards_with_commas(value)
-
-
-def given(value: float) -> str:
-    """A delta or a budget, which somebody gave: in the six digits that mostly say all of it, and never less than it is."""
-    short = f"{value:g}"
-    return short if float(short) >= value else upwards(value, 6)

@@ -20,11 +20,10 @@ from tfartgen.report_standing import (
     NOISELESS,
     USELESS,
     VOID,
-    given,
     number,
     standing,
 )
-from tfartgen.rounding import upwards
+from tfartgen.rounding import given, upwards
 
 
 def section(

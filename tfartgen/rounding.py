@@ -35,6 +35,11 @@ def upwards_with_commas(value: float, digits: int = 4) -> str:
     return f"{math.ceil(value):,}" if 1000 <= value < 1e9 else upwards(value, digits)
 
 
+def given(value: float) -> str:
+    """A delta or a budget, which somebody gave: in the six digits that mostly say all of it, and never less than it is."""
+    return upwards(value, 6)
+
+
 def _rounded(value: float, digits: int, direction: str) -> str:
     if not math.isfinite(value):
         return "infinite"

@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from tfartgen import _validate, accounting, deltas, ledger, noise_limits
 from tfartgen.artificial import LabelPolicy
-from tfartgen.rounding import upwards
+from tfartgen.rounding import given, upwards
 
 GENERATOR, DATA_SET = "generator", "data set"
 
@@ -380,7 +380,7 @@ def headline(statement: Mapping[str, Any]) -> str:
                 f"delta = {statement['delta']:g} (ideal noise would give {upwards(statement['ideal_epsilon'])})"
             )
         return f"No formal privacy guarantee: {why}, so epsilon is unbounded."
-    figures = f"epsilon = {upwards(epsilon)} at delta = {deltas.shown(statement['delta'])}"
+    figures = f"epsilon = {upwards(epsilon)} at delta = {given(statement['delta'])}"
     warning = deltas.warning(statement["delta"], statement.get("num_records"))
     if not deltas.guarantees(statement["delta"], statement.get("num_records")):
         return f"No formal privacy guarantee: {warning}. By the accountant, {figures}."
@@ -407,7 +407,7 @@ def together(statement: Mapping[str, Any]) -> str:
         old = any(each["version"] == 1 for each in releases)
         why = "some of it is of tfartgen 0.1 and not proven" if old else "epsilon is unbounded"
         return f" Together with {others} there is no guarantee: {why}."
-    return f" Together with {others}: epsilon = {upwards(joint)} at delta = {deltas.shown(earlier['joint_delta'])}."
+    return f" Together with {others}: epsilon = {upwards(joint)} at delta = {given(earlier['joint_delta'])}."
 
 
 def validate_statement(statement: Any) -> list[str]:

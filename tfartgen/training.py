@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import signal
@@ -284,12 +285,11 @@ class _Run:
             return
         expected = {CRITIC: self._template}
         if self._warm_start is not None:
-            expected[MEAN_EMBEDDING] = self._embedding_stretch()
+            expected[MEAN_EMBEDDING] = self._embedding_stretch
+        names = [field.name for field in dataclasses.fields(Stretch) if field.name != "steps"]
         for stretch in self._progress.ledger.stretches:
-            ours = expected.get(stretch.stage)
-            names = [field.name for field in dataclasses.fields(Stretch) if field.name != "steps"]
             for name in names:
-                was, now = getattr(stretch, name), None if ours is None else getattr(ours, name)
+                was, now = (getattr(x, name, None) for x in (stretch, expected.get(stretch.stage)))
                 if was != now:
                     raise ValueError(
                         f"the ledger of {self._folder.path} has {stretch.stage} steps of {name} {was}, and its config.json "
@@ -309,7 +309,7 @@ class _Run:
         if warm_start is None:
             return planned
         if not warm_start.matching.released.numpy():
-            return [*planned, self._embedding_stretch()]
+            return [*planned, self._embedding_stretch]
         if not recorded:
             raise ValueError(
                 f"the ledger of {self._folder.path} lacks the mean embedding that its checkpoint holds; restore the "
@@ -393,6 +393,7 @@ class _Run:
         bare = [dataclasses.replace(each, noise_multiplier=0.0) for each in ledger.stretches]
         return Ledger(bare, ledger.version, ledger.exported)
 
+    @functools.cached_property
     def _embedding_stretch(self) -> accounting.Stretch:
         return assembly.embedding_stretch(self._data, self._config, self._embedding_noise)
 
@@ -405,7 +406,7 @@ class _Run:
             split, classes = self._data.train, self._data.num_classes
             released = embedding.release(matching.embedding, split, classes, self._embedding_noise)
             matching.receive(released)
-            self._progress.ledger.record(self._embedding_stretch())
+            self._progress.ledger.record(self._embedding_stretch)
             self._save()
         spent = accounting.epsilon(self._progress.ledger.stretches, self._config.delta)
         return self._fit(
